@@ -1,0 +1,113 @@
+// capsweep submit, extend, retry, pause, resume, cancel: verbs that change sweeps at a coordinator.
+#include <memory>
+
+#include "cli/app.h"
+#include "cli/remote.h"
+#include "cli/source.h"
+#include "common/file.h"
+#include "common/status.h"
+#include "common/sweep/parse.h"
+#include "common/text.h"
+
+namespace capsweep::cli {
+namespace {
+
+struct SubmitOptions {
+  std::string spec, sweep, coordinator;
+  bool dry_run = false;
+  int32_t priority = 0;
+};
+
+void AddCoordinatorOption(CLI::App& verb, std::string& address) {
+  verb.add_option("--coordinator", address,
+                  StrCat("Coordinator (also CAPSWEEP_COORDINATOR; default ", kDefaultCoordinator, ")"))
+      ->type_name("HOST:PORT");
+}
+
+std::string SubmitText(const v1::SubmitSweepResponse& response, bool dry_run, const std::string& address) {
+  std::string text = StrCat("sweep ", response.sweep(), ": ", FormatCount(response.points()), " points, ",
+                            FormatCount(response.new_points()), " new, ", FormatCount(response.known_points()),
+                            " known before, ", FormatCount(response.done_points()), " already measured\n");
+  if (response.points() > response.done_points()) {
+    StrAppend(&text, "left to do: ", FormatCount(response.points() - response.done_points()), " points in ",
+              FormatCount(response.shapes()), response.shapes() == 1 ? " shape" : " shapes", ", at most about ",
+              FormatDuration(response.estimated_core_seconds()), " on one CPU core",
+              response.estimated_seconds() > 0
+                  ? StrCat(", ", FormatDuration(response.estimated_seconds()), " with the devices connected now")
+                  : std::string(", no worker is connected"),
+              "\n");
+  }
+  text += dry_run
+              ? "dry run: nothing was stored\n"
+              : StrCat("follow it with `capsweep status ", response.sweep(), " --watch --coordinator ", address, "`\n");
+  return text;
+}
+
+// The file is checked here first: a wrong one is reported without a coordinator, and never leaves this machine.
+absl::StatusOr<int> Submit(const SubmitOptions& options, bool extend, Console& console) {
+  ASSIGN_OR_RETURN(const SweepSpec spec, LoadSweep(options.spec));
+  if (extend && spec.name != options.sweep) {
+    return absl::InvalidArgumentError(StrCat(options.spec, ": is sweep '", spec.name, "', not '", options.sweep,
+                                             "'; give it that name or extend '", spec.name, "'"));
+  }
+  ASSIGN_OR_RETURN(const auto remote, Remote::Connect(CoordinatorAddress(options.coordinator)));
+  v1::SubmitSweepRequest request;
+  request.set_text(spec.text);
+  request.set_file_name(options.spec);
+  request.set_dry_run(options.dry_run);
+  request.set_priority(options.priority);
+  ASSIGN_OR_RETURN(const v1::SubmitSweepResponse response, remote->Submit(request, extend));
+  console.out << SubmitText(response, options.dry_run, remote->address());
+  return kExitOk;
+}
+
+void AddSubmit(Verbs& verbs, const std::string& name, bool extend) {
+  auto options = std::make_shared<SubmitOptions>();
+  CLI::App* verb =
+      extend ? verbs.Add(name, "Add the points a stored sweep lacks, from a changed sweep file",
+                         "capsweep extend quickstart sweeps/quickstart.yaml")
+             : verbs.Add(name, "Give a sweep to a coordinator", "capsweep submit sweeps/quickstart.yaml --dry-run");
+  if (extend) {
+    verb->add_option("sweep", options->sweep, "The stored sweep")->required()->type_name("SWEEP");
+  }
+  verb->add_option("spec", options->spec, "The sweep file (docs/sweep-file.md)")->required()->type_name("SPEC");
+  verb->add_flag("--dry-run", options->dry_run, "Count and estimate; store nothing");
+  if (!extend) {
+    verb->add_option("--priority", options->priority, "Higher runs first")->capture_default_str()->type_name("P");
+  }
+  AddCoordinatorOption(*verb, options->coordinator);
+  verbs.SetAction(verb, [options, extend](Console& console) { return Submit(*options, extend, console); });
+}
+
+CLI::App* AddChange(Verbs& verbs, const std::string& name, const std::string& description,
+                    v1::ChangeSweepRequest::Verb change) {
+  auto options = std::make_shared<SubmitOptions>();
+  CLI::App* verb = verbs.Add(name, description, StrCat("capsweep ", name, " quickstart"));
+  verb->add_option("sweep", options->sweep, "The sweep's name")->required()->type_name("SWEEP");
+  AddCoordinatorOption(*verb, options->coordinator);
+  verbs.SetAction(verb, [options, change](Console& console) -> absl::StatusOr<int> {
+    ASSIGN_OR_RETURN(const auto remote, Remote::Connect(CoordinatorAddress(options->coordinator)));
+    ASSIGN_OR_RETURN(const v1::ChangeSweepResponse response, remote->ChangeSweep(options->sweep, change));
+    console.out << "sweep " << options->sweep << ": " << response.state() << ", "
+                << FormatCount(response.points_affected()) << " points affected\n";
+    return kExitOk;
+  });
+  return verb;
+}
+
+}  // namespace
+
+void AddSubmitVerbs(Verbs& verbs) {
+  AddSubmit(verbs, "submit", /*extend=*/false);
+  AddSubmit(verbs, "extend", /*extend=*/true);
+  CLI::App* retry =
+      AddChange(verbs, "retry", "Give failed points another chance", v1::ChangeSweepRequest::RETRY_FAILED);
+  // Failed points are all there is to retry; the flag says so in scripts.
+  retry->add_flag_callback(
+      "--failed", [] {}, "Retry the failed points (the default)");
+  AddChange(verbs, "pause", "Start no more points of a sweep; running ones finish", v1::ChangeSweepRequest::PAUSE);
+  AddChange(verbs, "resume", "Go on with a paused or stopped sweep", v1::ChangeSweepRequest::RESUME);
+  AddChange(verbs, "cancel", "Drop what a sweep has not measured; results stay", v1::ChangeSweepRequest::CANCEL);
+}
+
+}  // namespace capsweep::cli

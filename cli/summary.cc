@@ -1,0 +1,121 @@
+#include "cli/summary.h"
+
+#include <algorithm>
+#include <set>
+#include <tuple>
+
+#include "absl/strings/str_format.h"
+#include "cli/console.h"
+#include "cli/table.h"
+#include "common/text.h"
+
+namespace capsweep::cli {
+namespace {
+
+using Key = std::map<std::string, std::string>;
+
+std::string Describe(const std::string& field, const std::string& value) {
+  if (field == "freeze_mlp") return value == "true" ? "frozen MLP" : "trained MLP";
+  if (field == "family" || field == "mode" || field == "optimizer" || field == "schedule" || field == "backend") {
+    return value;
+  }
+  if (field == "batch_size") return StrCat("batch ", value);
+  return StrCat(field, " ", value);
+}
+
+std::string Join(const Key& key, const std::vector<std::string>& fields) {
+  std::string text;
+  for (const std::string& field : fields) {
+    if (const auto found = key.find(field); found != key.end() && !found->second.empty()) {
+      StrAppend(&text, text.empty() ? "" : ", ", Describe(field, found->second));
+    }
+  }
+  return text;
+}
+
+std::string Capacity(const ecm::Row& row) {
+  const int decimals = row.capacity < 100 ? 1 : 0;
+  const char* mark = row.censored ? "≥ " : row.at_chance ? "~ " : "";
+  std::string text = absl::StrFormat("%s%.*f", mark, decimals, row.capacity);
+  if (row.sd >= 0 && row.repeats > 1) {
+    StrAppend(&text, " ± ", absl::StrFormat("%.*f", row.sd < 10 ? 1 : 0, row.sd));
+  }
+  return text;
+}
+
+std::string BitsPerParameter(const ecm::Row& row) {
+  const double parameters = row.params_train > 0 ? row.params_train : row.params_total;
+  return parameters > 0 && row.bits_per_item > 0
+             ? absl::StrFormat("%.2f", row.capacity * row.bits_per_item / parameters)
+             : "";
+}
+
+std::vector<ecm::Row> BySequenceThenHeads(std::vector<ecm::Row> rows) {
+  std::sort(rows.begin(), rows.end(), [](const ecm::Row& a, const ecm::Row& b) {
+    return std::tie(a.seq_len, a.heads, a.width) < std::tie(b.seq_len, b.heads, b.width);
+  });
+  return rows;
+}
+
+std::string GroupTable(const ecm::Group& group, size_t max_rows) {
+  TextTable table({"seq_len", "heads", "width", "capacity (items)", "n", "params", "bits/param"});
+  const std::vector<ecm::Row> rows = BySequenceThenHeads(group.rows);
+  for (size_t i = 0; i < rows.size() && i < max_rows; ++i) {
+    const ecm::Row& row = rows[i];
+    const bool same_length = i > 0 && rows[i - 1].seq_len == row.seq_len;
+    const bool same_heads = same_length && rows[i - 1].heads == row.heads;
+    table.Add({same_length ? "" : FormatNumber(row.seq_len, 12), same_heads ? "" : FormatNumber(row.heads, 12),
+               FormatNumber(row.width, 12), Capacity(row), StrCat(row.repeats),
+               row.params_total > 0 ? FormatCount(static_cast<int64_t>(row.params_total)) : "", BitsPerParameter(row)});
+  }
+  return table.ToString(2);
+}
+
+}  // namespace
+
+std::string GroupTitle(const Key& group) {
+  return Join(group, {"family", "mode", "lm_targets", "vocab", "layers", "head_dim", "freeze_mlp", "optimizer", "lr",
+                      "schedule", "lr_final", "batch_size", "backend"});
+}
+
+std::string ShortGroupTitle(const Key& group, const std::vector<ecm::Group>& all) {
+  std::vector<std::string> differing;
+  for (const auto& [field, value] : group) {
+    const bool differs = std::any_of(all.begin(), all.end(), [&](const ecm::Group& other) {
+      const auto found = other.key.find(field);
+      return found == other.key.end() || found->second != value;
+    });
+    if (differs) {
+      differing.push_back(field);
+    }
+  }
+  return Join(group, differing);
+}
+
+std::string CapacityText(const std::vector<ecm::Group>& groups, size_t max_rows, const std::string& more) {
+  std::string text;
+  bool censored = false, at_chance = false;
+  for (const ecm::Group& group : groups) {
+    StrAppend(&text, "Capacity: ", GroupTitle(group.key), "\n", GroupTable(group, max_rows));
+    if (group.rows.size() > max_rows) {
+      StrAppend(&text, "  … ", group.rows.size() - max_rows, " more architectures: ", more, "\n");
+    }
+    text += "\n";
+    for (const ecm::Row& row : group.rows) {
+      censored = censored || row.censored;
+      at_chance = at_chance || row.at_chance;
+    }
+  }
+  StrAppend(&text,
+            "capacity = items memorized beyond guessing, mean ± standard deviation over n seeds; bits per trained "
+            "parameter.\n");
+  if (censored) {
+    text += "≥: the whole library was memorized, the model could hold more; use a larger dataset_size.\n";
+  }
+  if (at_chance) {
+    text += "~: not distinguishable from guessing.\n";
+  }
+  return text;
+}
+
+}  // namespace capsweep::cli

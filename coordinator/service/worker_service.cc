@@ -1,0 +1,208 @@
+#include "coordinator/service/worker_service.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "common/status.h"
+#include "common/text.h"
+#include "coordinator/service/limits.h"
+#include "coordinator/service/sync_request.h"
+#include "proto/convert.h"
+
+namespace capsweep::service {
+namespace {
+
+// Reasons by (point, attempt).
+using Reasons = absl::flat_hash_map<std::pair<int64_t, int32_t>, std::string>;
+
+std::pair<int64_t, int32_t> Key(const core::AttemptRef& id) { return {id.point.value(), id.attempt.value()}; }
+
+void ToProto(const core::AttemptRef& id, v1::AttemptId* out) {
+  out->set_point_id(id.point.value());
+  out->set_attempt(id.attempt.value());
+}
+
+v1::Acknowledgement::Verdict ToProto(core::Verdict verdict) {
+  switch (verdict) {
+    case core::Verdict::kAccepted:
+      return v1::Acknowledgement::ACCEPTED;
+    case core::Verdict::kDuplicate:
+      return v1::Acknowledgement::DUPLICATE;
+    case core::Verdict::kLate:
+      return v1::Acknowledgement::LATE;
+    case core::Verdict::kRejected:
+      return v1::Acknowledgement::REJECTED;
+  }
+  return v1::Acknowledgement::VERDICT_UNSPECIFIED;
+}
+
+void AddRejected(const core::AttemptRef& id, std::string_view reason, v1::SyncResponse* response) {
+  v1::Acknowledgement* ack = response->add_acknowledged();
+  ToProto(id, ack->mutable_id());
+  ack->set_verdict(v1::Acknowledgement::REJECTED);
+  ack->set_reason(std::string(reason));
+}
+
+// Point ids of another database mean other points here. The agent is told whose coordinator this is and to let go of
+// what it holds; its reports stay unacknowledged, for the database they belong to. The core hears of the worker with its
+// next call.
+bool AnswerForeign(const core::WorkerSync& sync, const std::string& theirs, const std::string& ours,
+                   v1::SyncResponse* response) {
+  if (theirs.empty() || theirs == ours) {
+    return false;
+  }
+  for (const core::DeviceReport& device : sync.devices) {
+    for (const core::HeldAttempt& held : device.held) {
+      ToProto(held.id, response->add_drop());
+    }
+  }
+  response->set_database_id(ours);
+  response->set_sequence(sync.sequence);
+  response->set_notice(StrCat("this coordinator serves database ", ours, not ", theirs));
+  return true;
+}
+
+// Takes results that cannot be right out of the report. One of a known point becomes a failure of its attempt, so that
+// the point is tried again a bounded number of times; the worker is told `rejected` in either case.
+absl::Status WithholdWrongResults(Engine& engine, core::WorkerSync& sync, Reasons& as_failures, Reasons& unknown) {
+  if (sync.results.empty()) {
+    return absl::OkStatus();
+  }
+  std::vector<PointId> points;
+  points.reserve(sync.results.size());
+  for (const core::ResultReport& report : sync.results) {
+    points.push_back(report.id.point);
+  }
+  ASSIGN_OR_RETURN(const std::vector<DetailsPtr> details, engine.Details(points));
+  std::vector<core::ResultReport> good;
+  good.reserve(sync.results.size());
+  for (size_t i = 0; i < sync.results.size(); ++i) {
+    core::ResultReport& report = sync.results[i];
+    const absl::Status status = CheckResult(details[i], report);
+    if (status.ok()) {
+      good.push_back(std::move(report));
+    } else if (details[i] == nullptr) {
+      unknown.emplace(Key(report.id), std::string(status.message()));
+    } else {
+      as_failures.emplace(Key(report.id), std::string(status.message()));
+      sync.failures.push_back({.id = report.id,
+                               .device = report.device,
+                               .cause = FailureCause::kInternal,
+                               .message = StrCat("its result was rejected: ", status.message())});
+    }
+  }
+  sync.results = std::move(good);
+  return absl::OkStatus();
+}
+
+// Adds the assignments that fit. One that does not is left out: the next call will not list it, so it is offered again.
+// Returns how many were left out.
+int AddAssignments(const SyncAnswer& answer, v1::SyncResponse* response) {
+  size_t bytes = response->ByteSizeLong();
+  int left_out = 0;
+  for (size_t i = 0; i < answer.reply.assignments.size(); ++i) {
+    const core::Assignment& assignment = answer.reply.assignments[i];
+    const store::PointDetails& details = *answer.details[i];
+    v1::Assignment* out = response->add_assignments();
+    ToProto(assignment.id, out->mutable_id());
+    out->set_device(assignment.device);
+    out->set_point_key(details.point_key);
+    PointToProto(details.point, out->mutable_point());
+    out->set_estimated_seconds(assignment.estimated_seconds);
+    // A checkpoint that no reply can carry is of no use: that attempt starts anew.
+    if (details.checkpoint != nullptr && details.checkpoint->bytes.size() < kMaxReplyBytes / 2) {
+      out->set_checkpoint(details.checkpoint->bytes);
+      out->set_checkpoint_backend(details.checkpoint->backend);
+    }
+    const size_t grown = bytes + out->ByteSizeLong() + 8;  // 8: tag and length
+    if (grown > kMaxReplyBytes) {
+      response->mutable_assignments()->RemoveLast();
+      ++left_out;
+    } else {
+      bytes = grown;
+    }
+  }
+  return left_out;
+}
+
+void WriteAnswer(const SyncAnswer& answer, const Reasons& as_failures, const Reasons& unknown,
+                 v1::SyncResponse* response) {
+  const core::SyncReply& reply = answer.reply;
+  response->set_database_id(answer.database_id);
+  response->set_sequence(reply.sequence);
+  for (const core::AttemptRef& id : reply.drop) {
+    ToProto(id, response->add_drop());
+  }
+  for (const core::Acknowledgement& ack : reply.acknowledged) {
+    const auto wrong = as_failures.find(Key(ack.id));
+    if (wrong != as_failures.end() && ack.verdict == core::Verdict::kAccepted) {
+      AddRejected(ack.id, wrong->second, response);
+      continue;
+    }
+    v1::Acknowledgement* out = response->add_acknowledged();
+    ToProto(ack.id, out->mutable_id());
+    out->set_verdict(ToProto(ack.verdict));
+    out->set_reason(ack.reason);
+  }
+  for (const auto& [key, reason] : unknown) {
+    AddRejected({PointId(key.first), AttemptNumber(key.second)}, reason, response);
+  }
+  response->set_drain(reply.drain);
+  response->set_stop(reply.stop);
+  response->set_notice(reply.notice);
+  const int left_out = AddAssignments(answer, response);
+  response->set_next_call_seconds(left_out > 0 ? 0 : ToSeconds(reply.next_call));
+}
+
+// Lives from the call's arrival to OnDone, which gRPC calls after Finish and after any OnCancel.
+class SyncReactor final : public grpc::ServerUnaryReactor {
+ public:
+  SyncReactor(Engine* engine, v1::SyncResponse* response)
+      : engine_(engine), response_(response), token_(engine->NewToken()) {}
+
+  void Start(const v1::SyncRequest& request) {
+    absl::StatusOr<core::WorkerSync> sync = CheckSyncRequest(request);
+    if (!sync.ok()) {
+      Finish(ToGrpc(sync.status()));
+      return;
+    }
+    if (AnswerForeign(*sync, request.database_id(), engine_->database_id(), response_)) {
+      Finish(grpc::Status::OK);
+      return;
+    }
+    if (absl::Status status = WithholdWrongResults(*engine_, *sync, as_failures_, unknown_); !status.ok()) {
+      Finish(ToGrpc(absl::UnavailableError(StrCat("reading the delivered points: ", status.message()))));
+      return;
+    }
+    sync->token = token_;
+    engine_->Sync(*std::move(sync), [this](const absl::StatusOr<SyncAnswer>& answer) {
+      if (answer.ok()) {
+        WriteAnswer(*answer, as_failures_, unknown_, response_);
+      }
+      Finish(ToGrpc(answer.status()));
+    });
+  }
+
+  void OnCancel() override { engine_->Abandon(token_); }
+  void OnDone() override { delete this; }
+
+ private:
+  Engine* const engine_;
+  v1::SyncResponse* const response_;
+  const core::Token token_;
+  Reasons as_failures_;
+  Reasons unknown_;
+};
+
+}  // namespace
+
+grpc::ServerUnaryReactor* WorkerService::Sync(grpc::CallbackServerContext*, const v1::SyncRequest* request,
+                                              v1::SyncResponse* response) {
+  auto* reactor = new SyncReactor(engine_, response);
+  reactor->Start(*request);
+  return reactor;
+}
+
+}  // namespace capsweep::service

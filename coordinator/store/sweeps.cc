@@ -1,0 +1,323 @@
+#include "coordinator/store/sweeps.h"
+
+#include <optional>
+#include <unordered_set>
+#include <utility>
+
+#include "common/cost_model.h"
+#include "common/param_count.h"
+#include "common/status.h"
+#include "common/text.h"
+#include "coordinator/store/columns.h"
+#include "coordinator/store/shapes.h"
+
+namespace capsweep::store {
+namespace {
+
+struct KnownSweep {
+  int64_t id = 0;
+  core::SweepState state = core::SweepState::kRunning;
+  int32_t priority = 0;
+  SweepLimits limits;
+  std::string text;
+};
+
+absl::StatusOr<std::optional<KnownSweep>> Find(Database& db, const std::string& name) {
+  ASSIGN_OR_RETURN(Statement find, db.Prepare("SELECT sweep_id, state, priority, max_failures, attempts, text "
+                                              "FROM sweeps WHERE name = ?1"));
+  find.Bind(1, name);
+  ASSIGN_OR_RETURN(const bool found, find.Step());
+  if (!found) {
+    return std::optional<KnownSweep>();
+  }
+  KnownSweep known;
+  known.id = find.Int(0);
+  if (!core::FromWord(find.Text(1), known.state)) {
+    return absl::DataLossError(StrCat("sweep ", name, " has the unknown state '", find.Text(1), "'"));
+  }
+  known.priority = static_cast<int32_t>(find.Int(2));
+  known.limits.max_failures = find.Int(3);
+  known.limits.attempts = find.Int(4);
+  known.text = std::string(find.Text(5));
+  return std::optional<KnownSweep>(std::move(known));
+}
+
+core::SweepRow RowOf(const KnownSweep& known, const std::string& name) {
+  return {SweepId(known.id), name, known.state, known.priority, known.limits.max_failures, known.limits.attempts};
+}
+
+absl::StatusOr<int64_t> CountPoints(Database& db, int64_t sweep) {
+  return db.QueryInt(StrCat("SELECT COUNT(*) FROM sweep_points WHERE sweep_id = ", sweep));
+}
+
+absl::StatusOr<int64_t> CountDone(Database& db, int64_t sweep) {
+  return db.QueryInt(StrCat("SELECT COUNT(*) FROM sweep_points sp JOIN points p USING (point_id) WHERE sp.sweep_id = ",
+                            sweep, " AND p.state = 'done'"));
+}
+
+// Whether the stream yields exactly the points the sweep has: then two texts mean the same.
+absl::StatusOr<bool> SamePoints(Database& db, int64_t sweep, const Store::PointStream& points) {
+  ASSIGN_OR_RETURN(Statement find, db.Prepare("SELECT 1 FROM points p JOIN sweep_points sp USING (point_id) "
+                                              "WHERE p.point_key = ?1 AND sp.sweep_id = ?2"));
+  int64_t seen = 0, missing = 0;
+  RETURN_IF_ERROR(points([&](const PointSpec& point) -> absl::Status {
+    const std::string key = PointKey(point);
+    find.Bind(1, key).Bind(2, sweep);
+    ASSIGN_OR_RETURN(const bool found, find.Step());
+    find.Reset();
+    ++(found ? seen : missing);
+    return absl::OkStatus();
+  }));
+  ASSIGN_OR_RETURN(const int64_t stored, CountPoints(db, sweep));
+  return missing == 0 && seen == stored;
+}
+
+// Inserts the points of one sweep and notes what the core must hear.
+class PointAdder {
+ public:
+  static absl::StatusOr<PointAdder> Make(Database& db, int64_t sweep, ShapeNumbers& shapes, StoredSweep& out) {
+    PointAdder adder(db, sweep, shapes, out);
+    const std::string insert =
+        StrCat("INSERT INTO points (point_key, shape, cost_seconds, params_total, params_train, max_targets, ",
+               SpecColumnList(), ") VALUES (", Parameters(1, kFirstSpecParameter - 1 + SpecColumnCount()),
+               ") ON CONFLICT (point_key) DO NOTHING");
+    const std::pair<std::optional<Statement>*, std::string> statements[] = {
+        {&adder.insert_, insert},
+        {&adder.find_, StrCat("SELECT point_id, state, failures, lost, shape, cost_seconds, coalesce((SELECT "
+                              "MAX(attempt) FROM attempts a WHERE a.point_id = p.point_id), 0) "
+                              "FROM points p WHERE point_key = ?1")},
+        {&adder.link_, "INSERT INTO sweep_points (sweep_id, point_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING"},
+        {&adder.reopen_, "UPDATE points SET state = 'pending', reason = '' WHERE point_id = ?1"},
+        {&adder.sweeps_, "SELECT sweep_id FROM sweep_points WHERE point_id = ?1 ORDER BY sweep_id"},
+    };
+    for (const auto& [slot, sql] : statements) {
+      ASSIGN_OR_RETURN(Statement statement, db.Prepare(sql));
+      *slot = std::move(statement);
+    }
+    return adder;
+  }
+
+  absl::Status Add(const PointSpec& point) {
+    const std::string key = PointKey(point);
+    ASSIGN_OR_RETURN(const bool fresh, Insert(point, key));
+    core::PointRow row;
+    if (fresh) {
+      row = std::move(inserted_);
+      row.point = PointId(db_->LastRowId());
+    } else {
+      RETURN_IF_ERROR(Read(key, row));
+    }
+    const int64_t id = row.point.value();
+    RETURN_IF_ERROR(link_->Bind(1, sweep_).Bind(2, id).Run());
+    const bool linked = db_->Changes() > 0;
+    ++(fresh ? out_->new_points : out_->known_points);
+    if (!linked) {
+      return absl::OkStatus();
+    }
+    ++out_->points;
+    out_->done_points += row.state == core::PointState::kDone ? 1 : 0;
+    if (row.state == core::PointState::kCancelled) {
+      RETURN_IF_ERROR(reopen_->Bind(1, id).Run());
+      row.state = core::PointState::kPending;
+    }
+    open_points_ += row.state == core::PointState::kPending || row.state == core::PointState::kRunning ? 1 : 0;
+    RETURN_IF_ERROR(NoteSweeps(fresh, row));
+    out_->event.points.push_back(std::move(row));
+    return absl::OkStatus();
+  }
+
+  int64_t open_points() const { return open_points_; }
+
+ private:
+  static constexpr int kFirstSpecParameter = 7;
+
+  PointAdder(Database& db, int64_t sweep, ShapeNumbers& shapes, StoredSweep& out)
+      : db_(&db), sweep_(sweep), shapes_(&shapes), out_(&out) {}
+
+  // True: made, and `inserted_` describes it but for its id. False: it was there.
+  absl::StatusOr<bool> Insert(const PointSpec& point, const std::string& key) {
+    const std::string shape = ShapeKey(point);
+    const double cost = EstimateSeconds(point);
+    const ParamCount params = CountParams(point);
+    insert_->Bind(1, key).Bind(2, shape).Bind(3, cost).Bind(4, params.total).Bind(5, params.train);
+    insert_->Bind(6, MaxTargets(point));
+    BindSpec(*insert_, kFirstSpecParameter, point);
+    RETURN_IF_ERROR(insert_->Run());
+    inserted_ = {};
+    inserted_.key_prefix = KeyPrefix(key);
+    inserted_.shape = shapes_->Number(shape);
+    inserted_.cost_seconds = static_cast<float>(cost);
+    return db_->Changes() > 0;
+  }
+
+  absl::Status Read(const std::string& key, core::PointRow& row) {
+    find_->Bind(1, key);
+    ASSIGN_OR_RETURN(const bool found, find_->Step());
+    if (!found || !core::FromWord(find_->Text(1), row.state)) {
+      return absl::DataLossError(StrCat("point ", key, " cannot be read back"));
+    }
+    row.point = PointId(find_->Int(0));
+    row.key_prefix = KeyPrefix(key);
+    row.failures = static_cast<uint16_t>(find_->Int(2));
+    row.lost = static_cast<uint16_t>(find_->Int(3));
+    row.shape = shapes_->Number(find_->Text(4));
+    row.cost_seconds = static_cast<float>(find_->Real(5));
+    row.last_attempt = static_cast<int32_t>(find_->Int(6));
+    find_->Reset();
+    return absl::OkStatus();
+  }
+
+  absl::Status NoteSweeps(bool fresh, core::PointRow& row) {
+    if (fresh) {
+      row.sweeps.emplace_back(sweep_);
+      return absl::OkStatus();
+    }
+    sweeps_->Bind(1, row.point.value());
+    while (true) {
+      ASSIGN_OR_RETURN(const bool more, sweeps_->Step());
+      if (!more) {
+        break;
+      }
+      row.sweeps.emplace_back(sweeps_->Int(0));
+    }
+    sweeps_->Reset();
+    return absl::OkStatus();
+  }
+
+  Database* db_;
+  int64_t sweep_;
+  ShapeNumbers* shapes_;
+  StoredSweep* out_;
+  int64_t open_points_ = 0;
+  core::PointRow inserted_;
+  std::optional<Statement> insert_, find_, link_, reopen_, sweeps_;
+};
+
+absl::StatusOr<KnownSweep> InsertSweep(Database& db, const SubmitRequest& request) {
+  const SweepSpec& sweep = request.sweep;
+  ASSIGN_OR_RETURN(
+      Statement insert,
+      db.Prepare("INSERT INTO sweeps (name, state, priority, max_failures, attempts, measure, text, "
+                 "file_name, created_ms, changed_ms) VALUES (?1, 'running', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)"));
+  insert.Bind(1, sweep.name).Bind(2, request.priority).Bind(3, sweep.limits.max_failures);
+  insert.Bind(4, sweep.limits.attempts).Bind(5, sweep.measure).Bind(6, sweep.text).Bind(7, sweep.file_name);
+  RETURN_IF_ERROR(insert.Bind(8, request.now_ms).Run());
+  return KnownSweep{db.LastRowId(), core::SweepState::kRunning, request.priority, sweep.limits, sweep.text};
+}
+
+absl::Status UpdateSweep(Database& db, const SubmitRequest& request, const KnownSweep& known) {
+  const SweepSpec& sweep = request.sweep;
+  ASSIGN_OR_RETURN(Statement update,
+                   db.Prepare("UPDATE sweeps SET state = ?2, priority = ?3, max_failures = ?4, attempts = ?5, "
+                              "text = ?6, file_name = ?7, changed_ms = ?8, "
+                              "reason = CASE WHEN state = ?2 THEN reason ELSE '' END WHERE sweep_id = ?1"));
+  update.Bind(1, known.id).Bind(2, core::ToWord(known.state)).Bind(3, known.priority);
+  update.Bind(4, sweep.limits.max_failures).Bind(5, sweep.limits.attempts).Bind(6, sweep.text);
+  return update.Bind(7, sweep.file_name).Bind(8, request.now_ms).Run();
+}
+
+// The sweep as it stands, for a submission that changes nothing. Points the stream would yield count as known.
+absl::StatusOr<StoredSweep> Unchanged(Database& db, const KnownSweep& known, const std::string& name) {
+  StoredSweep out;
+  out.event.sweep = RowOf(known, name);
+  ASSIGN_OR_RETURN(out.points, CountPoints(db, known.id));
+  ASSIGN_OR_RETURN(out.done_points, CountDone(db, known.id));
+  out.known_points = out.points;
+  return out;
+}
+
+bool SameLimits(const SweepLimits& a, const SweepLimits& b) {
+  return a.max_failures == b.max_failures && a.attempts == b.attempts;
+}
+
+// What a submission without `extend` of a name that exists means: nothing to do, or an error.
+absl::StatusOr<StoredSweep> Resubmit(Database& db, const KnownSweep& known, const SubmitRequest& request) {
+  const SweepSpec& sweep = request.sweep;
+  bool same = known.text == sweep.text;
+  if (!same && SameLimits(known.limits, sweep.limits)) {
+    ASSIGN_OR_RETURN(same, SamePoints(db, known.id, request.points));
+  }
+  if (!same) {
+    return absl::AlreadyExistsError(
+        StrCat("a sweep named ", sweep.name,
+               " exists with other points or limits; add the points it lacks with `capsweep extend ", sweep.name, " ",
+               sweep.file_name.empty() ? "SPEC" : sweep.file_name, "`, or give this one another name"));
+  }
+  return Unchanged(db, known, sweep.name);
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> NameSweeps(Database& db) {
+  ASSIGN_OR_RETURN(Statement list, db.Prepare("SELECT name FROM sweeps ORDER BY sweep_id DESC LIMIT 20"));
+  std::vector<std::string> names;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool row, list.Step());
+    if (!row) {
+      break;
+    }
+    names.emplace_back(list.Text(0));
+  }
+  return names.empty() ? std::string("; there is no sweep yet")
+                       : StrCat("; the sweeps there are: ", StrJoin(names, ", "));
+}
+
+absl::StatusOr<StoredSweep> AddSweepRows(Database& db, const SubmitRequest& request, ShapeNumbers& shapes) {
+  const SweepSpec& sweep = request.sweep;
+  ASSIGN_OR_RETURN(std::optional<KnownSweep> known, Find(db, sweep.name));
+  if (known.has_value() && !request.extend) {
+    return Resubmit(db, *known, request);
+  }
+  if (!known.has_value() && request.extend) {
+    ASSIGN_OR_RETURN(const std::string names, NameSweeps(db));
+    return absl::NotFoundError(StrCat("there is no sweep named ", sweep.name, " to extend", names));
+  }
+  StoredSweep out;
+  out.created = !known.has_value();
+  if (known.has_value()) {
+    if (known->state == core::SweepState::kCancelled) {
+      return absl::FailedPreconditionError(
+          StrCat("sweep ", sweep.name, " is cancelled and cannot be extended; submit the file under another name"));
+    }
+    ASSIGN_OR_RETURN(out.points, CountPoints(db, known->id));
+    ASSIGN_OR_RETURN(out.done_points, CountDone(db, known->id));
+  } else {
+    ASSIGN_OR_RETURN(known, InsertSweep(db, request));
+  }
+  ASSIGN_OR_RETURN(PointAdder adder, PointAdder::Make(db, known->id, shapes, out));
+  RETURN_IF_ERROR(request.points([&](const PointSpec& point) { return adder.Add(point); }));
+  if (!out.created) {
+    known->limits = sweep.limits;
+    if (known->state == core::SweepState::kFinished && adder.open_points() > 0) {
+      known->state = core::SweepState::kRunning;
+    }
+    RETURN_IF_ERROR(UpdateSweep(db, request, *known));
+  }
+  out.event.sweep = RowOf(*known, sweep.name);
+  return out;
+}
+
+absl::StatusOr<Store::DryRun> CountSweepRows(Database& db, const Store::PointStream& points) {
+  ASSIGN_OR_RETURN(Statement find, db.Prepare("SELECT state FROM points WHERE point_key = ?1"));
+  Store::DryRun run;
+  std::unordered_set<std::string> shapes;
+  RETURN_IF_ERROR(points([&](const PointSpec& point) -> absl::Status {
+    const std::string key = PointKey(point);
+    find.Bind(1, key);
+    ASSIGN_OR_RETURN(const bool known, find.Step());
+    const bool done = known && find.Text(0) == core::ToWord(core::PointState::kDone);
+    find.Reset();
+    ++run.counts.points;
+    ++(known ? run.counts.known_points : run.counts.new_points);
+    run.counts.done_points += done ? 1 : 0;
+    if (!done) {
+      shapes.insert(ShapeKey(point));
+      run.cost_seconds += EstimateSeconds(point);
+    }
+    return absl::OkStatus();
+  }));
+  run.shapes = static_cast<int64_t>(shapes.size());
+  return run;
+}
+
+}  // namespace capsweep::store

@@ -1,0 +1,32 @@
+// Submitting, extending and counting sweeps in SQL. Internal to coordinator/store.
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "coordinator/store/db.h"
+#include "coordinator/store/store.h"
+
+namespace capsweep::store {
+
+// Gives shapes dense numbers, in the order they are first seen, the same for a whole process. Thread-safe.
+class ShapeNumbers;
+
+struct SubmitRequest {
+  const SweepSpec& sweep;
+  int32_t priority = 0;
+  bool extend = false;
+  const Store::PointStream& points;
+  int64_t now_ms = 0;
+};
+
+// Store::AddSweep inside the caller's transaction.
+absl::StatusOr<StoredSweep> AddSweepRows(Database& db, const SubmitRequest& request, ShapeNumbers& shapes);
+
+// Store::CountSweep; only reads.
+absl::StatusOr<Store::DryRun> CountSweepRows(Database& db, const Store::PointStream& points);
+
+// "; the sweeps there are: a, b" or "; there is no sweep yet".
+absl::StatusOr<std::string> NameSweeps(Database& db);
+
+}  // namespace capsweep::store

@@ -1,0 +1,100 @@
+#include "worker/agent/trainer_lines.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "common/status.h"
+#include "common/text.h"
+
+namespace capsweep::agent {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kMaxNameBytes = 128;
+constexpr int64_t kMaxSlots = 65536;
+
+std::string Line(const json& body) { return body.dump(-1, ' ', false, json::error_handler_t::replace) + "\n"; }
+
+// The coordinator refuses a whole call for one of these being long or having control characters.
+std::string Name(const json& line, const char* field) {
+  std::string text = line.value(field, "");
+  std::replace_if(text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c > '~'; }, '?');
+  return text.substr(0, kMaxNameBytes);
+}
+
+Hello ReadHello(const json& line) {
+  Hello hello;
+  hello.protocol = line.at("protocol").get<int64_t>();
+  hello.version = Name(line, "version");
+  hello.torch_version = Name(line, "torch_version");
+  hello.device_kind = Name(line, "device_kind");
+  hello.device_name = Name(line, "device_name");
+  const json backends = line.value("backends", json::array());
+  if (!backends.empty()) hello.backend = backends.front().get<std::string>();
+  hello.memory_bytes = std::max<int64_t>(0, line.value("memory_bytes", int64_t{0}));
+  hello.slots = static_cast<int32_t>(std::clamp<int64_t>(line.value("slots", int64_t{1}), 1, kMaxSlots));
+  return hello;
+}
+
+Progress ReadProgress(const json& line) {
+  const double budget = line.value("budget_steps", 0.0);
+  const double step = line.value("step", 0.0);
+  return {line.at("attempt").get<std::string>(), budget > 0 ? std::clamp(step / budget, 0.0, 1.0) : 0.0};
+}
+
+TrainerMessage ReadResult(const json& line) {
+  std::string attempt = line.at("attempt").get<std::string>();
+  absl::StatusOr<PointResult> result = ResultFromJson(line.at("result").dump());
+  if (!result.ok()) {
+    return Failed{std::move(attempt), FailureCause::kInternal,
+                  StrCat("the trainer's result cannot be read: ", result.status().message()), 1};
+  }
+  return Finished{std::move(attempt), std::make_shared<const PointResult>(std::move(*result))};
+}
+
+Failed ReadFailed(const json& line) {
+  Failed failed;
+  failed.attempt = line.at("attempt").get<std::string>();
+  const std::string cause = line.value("cause", "internal");
+  failed.message = line.value("message", "");
+  if (!FromWord(cause, failed.cause)) failed.message = StrCat(cause, ": ", failed.message);
+  failed.pack_size = static_cast<int32_t>(std::clamp<int64_t>(line.value("pack_size", int64_t{1}), 1, kMaxSlots));
+  return failed;
+}
+
+absl::StatusOr<TrainerMessage> Read(const json& line) {
+  const std::string type = line.at("type").get<std::string>();
+  if (type == "hello") return ReadHello(line);
+  if (type == "started") return Started{line.at("attempt").get<std::string>()};
+  if (type == "progress") return ReadProgress(line);
+  if (type == "result") return ReadResult(line);
+  if (type == "failed") return ReadFailed(line);
+  if (type == "cancelled") return Cancelled{line.at("attempt").get<std::string>()};
+  if (type == "stopped") return Stopped{line.at("attempt").get<std::string>(), line.value("checkpoint", "")};
+  if (type == "error") return Complaint{line.value("message", "")};
+  return absl::InvalidArgumentError(StrCat("unknown type '", type, "'"));
+}
+
+}  // namespace
+
+absl::StatusOr<TrainerMessage> ParseTrainerLine(std::string_view line) {
+  try {
+    return Read(json::parse(line));
+  } catch (const json::exception& e) {
+    return absl::InvalidArgumentError(e.what());
+  }
+}
+
+std::string TrainLine(std::string_view attempt, const PointSpec& point, std::string_view checkpoint_path) {
+  json body = {{"type", "train"}, {"attempt", attempt}, {"point", json::parse(PointToJson(point))}};
+  if (!checkpoint_path.empty()) body["checkpoint"] = checkpoint_path;
+  return Line(body);
+}
+
+std::string CancelLine(std::string_view attempt) { return Line({{"type", "cancel"}, {"attempt", attempt}}); }
+
+std::string StopLine(std::string_view folder) { return Line({{"type", "stop"}, {"folder", folder}}); }
+
+}  // namespace capsweep::agent

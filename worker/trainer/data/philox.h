@@ -1,0 +1,32 @@
+// Philox4x32-10, the counter-based generator of Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as
+// 1, 2, 3", SC 2011. A draw is a pure function of where it stands, so every back end, host or kernel, gets the same
+// integers in any order and from any number of threads.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace capsweep::trainer {
+
+using PhiloxWords = std::array<uint32_t, 4>;
+
+// The bare block function: ten rounds over a 128-bit counter with a 64-bit key.
+PhiloxWords Philox4x32(PhiloxWords counter, std::array<uint32_t, 2> key);
+
+// What a draw is for. Part of the counter, so that streams of one seed never overlap. The numbers are part of a point's
+// identity: never change or reuse one. Initial weights use kInit + the tensor's role.
+enum class Purpose : uint32_t { kTokens = 1, kTargets = 2, kOrder = 3, kInit = 32 };
+
+// The block at (seed, purpose, index, sub, redraw). `sub` counts blocks within an index (or layers); redraw < 2^24.
+PhiloxWords Draw(uint64_t seed, Purpose purpose, uint64_t index, uint32_t sub = 0, uint32_t redraw = 0);
+
+// Uniform on {0..range-1} from one word by multiply and shift; the bias is below range / 2^32.
+inline uint32_t UniformBelow(uint32_t word, uint32_t range) {
+  return static_cast<uint32_t>((static_cast<uint64_t>(word) * range) >> 32);
+}
+
+// Standard normal number `index` of a stream, by Box-Muller in double: even and odd indices are the cosine and the sine
+// of one block.
+double Normal(uint64_t seed, Purpose purpose, uint64_t index, uint32_t sub);
+
+}  // namespace capsweep::trainer

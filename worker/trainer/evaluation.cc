@@ -1,0 +1,67 @@
+#include "worker/trainer/evaluation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace capsweep::trainer {
+namespace {
+
+struct Row {
+  int64_t best = 0;        // arg max, lowest index on ties
+  double log_sum_exp = 0;  // natural logarithm, NaN or infinite if a logit is
+};
+
+Row Summarize(const float* logits, int64_t vocab) {
+  Row row;
+  for (int64_t v = 1; v < vocab; ++v) {
+    row.best = logits[v] > logits[row.best] ? v : row.best;
+  }
+  const double top = logits[row.best];
+  double sum = 0;
+  for (int64_t v = 0; v < vocab; ++v) {
+    sum += std::exp(static_cast<double>(logits[v]) - top);
+  }
+  row.log_sum_exp = top + std::log(sum);
+  return row;
+}
+
+}  // namespace
+
+void Tally::Add(std::span<const float> logits, std::span<const int32_t> targets, int64_t targets_per_item,
+                int64_t vocab) {
+  const int64_t rows = static_cast<int64_t>(targets.size());
+  const int64_t added = rows / targets_per_item;
+  for (int64_t item = 0; item < added; ++item) {
+    int64_t right = 0;
+    for (int64_t t = 0; t < targets_per_item; ++t) {
+      const int64_t position = item * targets_per_item + t;
+      const float* row_logits = logits.data() + position * vocab;
+      const int64_t target = targets[static_cast<size_t>(position)];
+      const Row row = Summarize(row_logits, vocab);
+      const double nll = row.log_sum_exp - static_cast<double>(row_logits[target]);
+      finite = finite && std::isfinite(nll);
+      nll_nats += nll;
+      right += row.best == target ? 1 : 0;
+    }
+    tokens_mem += right;
+    items_mem += right == targets_per_item ? 1 : 0;
+  }
+  items += added;
+}
+
+double Tally::nll_bits() const {
+  return nll_nats / std::numbers::ln2;
+}
+
+double BitsMemorized(int64_t items, int64_t targets, int64_t vocab, double nll_bits) {
+  return static_cast<double>(items) * static_cast<double>(targets) * std::log2(static_cast<double>(vocab)) - nll_bits;
+}
+
+double ItemsCorrected(int64_t items_mem, int64_t items, int64_t targets, int64_t vocab) {
+  const double guess = std::pow(static_cast<double>(vocab), -static_cast<double>(targets));
+  const double corrected = (static_cast<double>(items_mem) - static_cast<double>(items) * guess) / (1.0 - guess);
+  return std::max(0.0, corrected);
+}
+
+}  // namespace capsweep::trainer

@@ -1,0 +1,87 @@
+// The pack: attempts wait in a queue, fill the slots of a back end, train side by side, and report.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/clock.h"
+#include "worker/trainer/backend.h"
+#include "worker/trainer/protocol.h"
+
+namespace capsweep::trainer {
+
+// Not thread-safe: commands and Advance come from one thread. Reports leave through `emit`, one line each, in order.
+class Runner {
+ public:
+  using Emit = std::function<void(const std::string& line)>;
+
+  // `backends` in order of preference, at least one. `facts` complete the results. `report_all`: also started,
+  // progress, cancelled and stopped lines, not only results, failures and errors.
+  Runner(std::vector<std::unique_ptr<Backend>> backends, DeviceFacts facts, bool report_all, Emit emit,
+         const Clock& clock = Clock::Real());
+
+  // One line of input. Never fails: what cannot be understood or trained is reported.
+  void Handle(std::string_view line);
+  // A line that was thrown away unread.
+  void RejectLine(std::string_view reason);
+
+  // Fills free slots, trains for about `slice`, reports progress (each running attempt about once a second), results
+  // and failures. Returns at once when there is nothing to do.
+  void Advance(Duration slice);
+
+  bool busy() const { return !queue_.empty() || running() > 0; }
+  bool stopped() const { return stopped_; }  // after a stop command: everything is answered, exit
+  int running() const;
+  bool any_failed() const { return any_failed_; }
+  bool any_bad_input() const { return any_bad_input_; }
+
+ private:
+  struct Attempt {
+    std::string name;
+    PointSpec point;
+    std::string shape;
+    std::string checkpoint;
+  };
+  struct Running {
+    Attempt attempt;
+    Instant last_report;
+  };
+
+  void Train(Command command);
+  void Cancel(const std::string& attempt);
+  void Stop(const std::string& folder);
+
+  Backend* Choose(const PointSpec& point, std::string& why_not) const;
+  void FillSlots();
+  void Start(int slot, Attempt attempt);
+  absl::StatusOr<int64_t> LoadFromCheckpoint(int slot, const Attempt& attempt);
+  void CollectSlots();
+  void Finish(int slot, const SlotView& view);
+  void Fail(const std::string& attempt, FailureCause cause, std::string_view message, int pack_size);
+  void EmitResult(const Running& running, PointResult result);
+  std::string SaveSlot(int slot, const std::string& folder);
+  bool Known(const std::string& attempt) const;
+
+  std::vector<std::unique_ptr<Backend>> backends_;
+  DeviceFacts facts_;
+  bool report_all_;
+  Emit emit_;
+  const Clock& clock_;
+
+  std::deque<Attempt> queue_;
+  // The pack: all slots belong to `active_` and train `shape_`. Chosen anew by the head of the queue when no slot is
+  // busy.
+  Backend* active_ = nullptr;
+  std::string shape_;
+  std::vector<std::optional<Running>> slots_;
+  int64_t bare_points_ = 0;
+  bool stopped_ = false;
+  bool any_failed_ = false;
+  bool any_bad_input_ = false;
+};
+
+}  // namespace capsweep::trainer
