@@ -114,8 +114,12 @@ class SpawnArguments {
     posix_spawnattr_setflags(&attributes_, flags);
   }
 
-  const posix_spawn_file_actions_t* actions() const { return &actions_; }
-  const posix_spawnattr_t* attributes() const { return &attributes_; }
+  const posix_spawn_file_actions_t* actions() const {
+    return &actions_;
+  }
+  const posix_spawnattr_t* attributes() const {
+    return &attributes_;
+  }
 
  private:
   posix_spawn_file_actions_t actions_;
@@ -139,7 +143,9 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
   return pointers;
 }
 
-int ExitFromWaitStatus(int status) { return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status); }
+int ExitFromWaitStatus(int status) {
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
 
 }  // namespace
 
@@ -186,7 +192,9 @@ absl::StatusOr<Subprocess> Subprocess::Start(const SubprocessOptions& options) {
   return child;
 }
 
-Subprocess::Subprocess(Subprocess&& other) noexcept { *this = std::move(other); }
+Subprocess::Subprocess(Subprocess&& other) noexcept {
+  *this = std::move(other);
+}
 
 Subprocess& Subprocess::operator=(Subprocess&& other) noexcept {
   std::swap(pid_, other.pid_);

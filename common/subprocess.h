@@ -14,12 +14,12 @@
 namespace capsweep {
 
 struct SubprocessOptions {
-  std::vector<std::string> argv;               // argv[0] is a path
-  std::map<std::string, std::string> env;      // added to the parent's
-  bool pipe_stdin = false;                     // the child sees end of input when this process dies, however it dies
+  std::vector<std::string> argv;           // argv[0] is a path
+  std::map<std::string, std::string> env;  // added to the parent's
+  bool pipe_stdin = false;                 // the child sees end of input when this process dies, however it dies
   bool pipe_stdout = false;
-  std::string stderr_path;                     // "" = inherit; else appended to this file
-  bool new_process_group = true;               // so that Ctrl-C in a terminal reaches only the parent
+  std::string stderr_path;        // "" = inherit; else appended to this file
+  bool new_process_group = true;  // so that Ctrl-C in a terminal reaches only the parent
 };
 
 // Not thread-safe. Close-on-exec everywhere: no child holds another child's pipe open.

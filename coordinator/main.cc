@@ -154,4 +154,6 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace capsweep
 
-int main(int argc, char** argv) { return capsweep::Main(argc, argv); }
+int main(int argc, char** argv) {
+  return capsweep::Main(argc, argv);
+}

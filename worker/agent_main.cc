@@ -50,7 +50,8 @@ void AddOptions(CLI::App& app, CommandLine& line) {
       ->capture_default_str();
   app.add_option("--labels", line.labels, "What this worker is, k=v (repeatable)");
   app.add_option("--id", line.id, "Name of this worker, the same at every start (default: the host's name, numbered)");
-  app.add_option("--spool", line.spool, "Folder for reports not delivered yet (default: below ~/.local/state/capsweep)");
+  app.add_option("--spool", line.spool,
+                 "Folder for reports not delivered yet (default: below ~/.local/state/capsweep)");
   app.add_option("--trainer", line.trainer, "Trainer program (default: capsweep-trainer beside this program)");
   app.add_flag("--exit-with-parent", line.exit_with_parent, "Stop at once when standard input, a pipe, ends");
   app.add_option("--hang-seconds", line.hang_seconds, "Silence after which a trainer with work is killed")
@@ -63,7 +64,8 @@ void AddOptions(CLI::App& app, CommandLine& line) {
   app.add_option("--allocation-seconds", line.allocation_seconds,
                  "Wall time this worker may use; it hands back in time; 0 = unlimited")
       ->capture_default_str();
-  app.add_flag("--i-know-this-is-insecure", line.insecure, "Allow a coordinator that is not on this host, in plain text");
+  app.add_flag("--i-know-this-is-insecure", line.insecure,
+               "Allow a coordinator that is not on this host, in plain text");
   app.add_option("--log-level", line.log_level, "trace, debug, info, warning, error or off");
   app.set_version_flag("--version", capsweep::BuildInfo());
 }

@@ -191,6 +191,7 @@ struct AttemptEnded {
   AttemptOutcome outcome = AttemptOutcome::kLost;
   std::string cause;    // word of FailureCause for kFailed, else ""
   std::string message;
+  std::shared_ptr<const PointResult> result;  // of kLate: kept beside the point's own, changes nothing; else null
 };
 // Also ends the attempt as accepted and sets the point done.
 struct ResultAccepted {

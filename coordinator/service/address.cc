@@ -105,7 +105,9 @@ std::string ListenAddress::ForPeople(int bound_port) const {
   return host.find(':') != std::string::npos ? StrCat("[", host, "]:", bound_port) : StrCat(host, ":", bound_port);
 }
 
-std::string ListenAddress::ForGrpc() const { return ForPeople(port); }
+std::string ListenAddress::ForGrpc() const {
+  return ForPeople(port);
+}
 
 absl::StatusOr<ListenAddress> ParseListenAddress(std::string_view text) {
   ListenAddress out;

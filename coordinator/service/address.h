@@ -10,11 +10,11 @@ namespace capsweep::service {
 
 struct ListenAddress {
   bool is_unix = false;
-  std::string host;    // without brackets; the path if is_unix
-  int port = 0;        // 0: the system picks one
+  std::string host;       // without brackets; the path if is_unix
+  int port = 0;           // 0: the system picks one
   bool loopback = false;  // nothing outside this machine can reach it
 
-  std::string ForGrpc() const;               // what ServerBuilder::AddListeningPort takes
+  std::string ForGrpc() const;                  // what ServerBuilder::AddListeningPort takes
   std::string ForPeople(int bound_port) const;  // host:port with the port it got
 };
 

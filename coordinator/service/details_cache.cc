@@ -78,8 +78,7 @@ absl::StatusOr<std::vector<DetailsPtr>> DetailsCache::Find(const std::vector<Poi
   return out;
 }
 
-absl::StatusOr<std::vector<DetailsPtr>> DetailsCache::ForAssignments(
-    const std::vector<core::Assignment>& assignments) {
+absl::StatusOr<std::vector<DetailsPtr>> DetailsCache::ForAssignments(const std::vector<core::Assignment>& assignments) {
   std::vector<DetailsPtr> out(assignments.size());
   std::vector<PointId> missing;
   std::vector<size_t> places;

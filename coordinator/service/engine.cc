@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <future>
-#include <mutex>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -19,6 +17,7 @@
 #include "common/sweep/parse.h"
 #include "common/text.h"
 #include "coordinator/plan/grid.h"
+#include "coordinator/service/store_reports.h"
 
 namespace capsweep::service {
 namespace {
@@ -29,63 +28,9 @@ constexpr size_t kCachedPoints = 65'536;
 using SyncDone = std::function<void(absl::StatusOr<SyncAnswer>)>;
 using AdminDone = std::function<void(const core::AdminReply&)>;
 
-absl::Status StoppingError() { return absl::UnavailableError("the coordinator is stopping; call again later"); }
-
-// What the store's writer thread reports, in order, for the driver thread.
-class StoreReports {
- public:
-  void Push(core::Event event) {
-    {
-      std::lock_guard lock(mu_);
-      const auto* now = std::get_if<core::StoreCommitted>(&event);
-      auto* last = events_.empty() ? nullptr : std::get_if<core::StoreCommitted>(&events_.back());
-      if (now != nullptr && last != nullptr) {
-        last->ticket = now->ticket;
-        return;  // the driver has been woken for the earlier one
-      }
-      events_.push_back(std::move(event));
-    }
-    wake_.notify_one();
-  }
-
-  void PushFatal(const absl::Status& status) {
-    {
-      std::lock_guard lock(mu_);
-      if (fatal_.ok()) {
-        fatal_ = status;
-      }
-    }
-    wake_.notify_one();
-  }
-
-  void Stop() {
-    {
-      std::lock_guard lock(mu_);
-      stop_ = true;
-    }
-    wake_.notify_one();
-  }
-
-  // Waits for a report or the deadline. False after Stop. `fatal` is set once.
-  bool Take(Instant deadline, std::vector<core::Event>& events, absl::Status& fatal) {
-    std::unique_lock lock(mu_);
-    wake_.wait_until(lock, deadline, [&] { return stop_ || !events_.empty() || (!fatal_.ok() && !fatal_taken_); });
-    events.clear();
-    events.swap(events_);
-    fatal = fatal_taken_ ? absl::OkStatus() : fatal_;
-    fatal_taken_ = fatal_taken_ || !fatal.ok();
-    return !stop_;
-  }
-
- private:
-  // std's, not absl's: this wait must follow the monotonic clock, whatever happens to the wall clock.
-  std::mutex mu_;
-  std::condition_variable wake_;
-  std::vector<core::Event> events_;
-  absl::Status fatal_;
-  bool fatal_taken_ = false;
-  bool stop_ = false;
-};
+absl::Status StoppingError() {
+  return absl::UnavailableError("the coordinator is stopping; call again later");
+}
 
 // A reply with whom it goes to; completed outside every lock.
 struct Ready {
@@ -308,7 +253,9 @@ void Engine::SetHealthListener(std::function<void(const absl::Status&)> listener
 
 // ---------------------------------------------------------------- workers' calls
 
-core::Token Engine::NewToken() { return ++impl_->last_token; }
+core::Token Engine::NewToken() {
+  return ++impl_->last_token;
+}
 
 void Engine::Sync(core::WorkerSync sync, SyncDone done) {
   if (sync.token == 0) {
@@ -354,8 +301,7 @@ absl::StatusOr<std::vector<DetailsPtr>> Engine::Details(const std::vector<PointI
 
 // ---------------------------------------------------------------- submission
 
-absl::StatusOr<SubmitCounts> Engine::Impl::CountOnly(const SweepSpec& sweep,
-                                                     const store::Store::PointStream& points) {
+absl::StatusOr<SubmitCounts> Engine::Impl::CountOnly(const SweepSpec& sweep, const store::Store::PointStream& points) {
   ASSIGN_OR_RETURN(const store::Store::DryRun run, store->CountSweep(sweep, points));
   SubmitCounts counts;
   counts.sweep = sweep.name;
@@ -383,7 +329,8 @@ absl::StatusOr<SubmitCounts> Engine::Submit(const std::string& text, const std::
       absl::MutexLock lock(&impl_->mu);
       const std::vector<std::string> names = impl_->SweepNamesLocked(impl_->Now());
       if (std::find(names.begin(), names.end(), sweep.name) == names.end()) {
-        return absl::NotFoundError(StrCat("no sweep '", sweep.name, "' to extend; there are: ", NamesOf(names, "none")));
+        return absl::NotFoundError(
+            StrCat("no sweep '", sweep.name, "' to extend; there are: ", NamesOf(names, "none")));
       }
     }
     return impl_->CountOnly(sweep, points);
@@ -536,11 +483,21 @@ absl::Status Engine::StoreHealth() const {
   return impl_->health;
 }
 
-const std::string& Engine::database_id() const { return impl_->store->database_id(); }
-double Engine::UptimeSeconds() const { return ToSeconds(impl_->Now() - impl_->started); }
-absl::Status Engine::Flush() { return impl_->store->Flush(); }
-store::Store& Engine::store() { return *impl_->store; }
-store::Reader& Engine::reader() { return *impl_->reader; }
+const std::string& Engine::database_id() const {
+  return impl_->store->database_id();
+}
+double Engine::UptimeSeconds() const {
+  return ToSeconds(impl_->Now() - impl_->started);
+}
+absl::Status Engine::Flush() {
+  return impl_->store->Flush();
+}
+store::Store& Engine::store() {
+  return *impl_->store;
+}
+store::Reader& Engine::reader() {
+  return *impl_->reader;
+}
 
 void Engine::ReadLocked(const std::function<void(store::Reader&)>& read) {
   absl::MutexLock lock(&impl_->reader_mu);

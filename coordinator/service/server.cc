@@ -41,7 +41,8 @@ absl::StatusOr<ListenAddress> CheckedAddress(const ServerOptions& options) {
     return address;
   }
   return absl::InvalidArgumentError(
-      StrCat("--listen '", options.listen, "' can be reached from other machines, and anyone who reaches it can run and "
+      StrCat("--listen '", options.listen,
+             "' can be reached from other machines, and anyone who reaches it can run and "
              "read sweeps; listen on 127.0.0.1 (through ssh -L or -R if need be) or give --i-know-this-is-insecure"));
 }
 
@@ -83,12 +84,20 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(Engine* engine, const Serv
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 
-absl::Status Server::CheckOptions(const ServerOptions& options) { return CheckedAddress(options).status(); }
+absl::Status Server::CheckOptions(const ServerOptions& options) {
+  return CheckedAddress(options).status();
+}
 
-Server::~Server() { Shutdown(); }
+Server::~Server() {
+  Shutdown();
+}
 
-int Server::port() const { return impl_->port; }
-std::string Server::address() const { return impl_->address.ForPeople(impl_->port); }
+int Server::port() const {
+  return impl_->port;
+}
+std::string Server::address() const {
+  return impl_->address.ForPeople(impl_->port);
+}
 
 void Server::Shutdown() {
   if (impl_->server == nullptr) {

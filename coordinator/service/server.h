@@ -18,7 +18,8 @@ struct ServerOptions {
 class Server {
  public:
   // InvalidArgument for a bad or non-loopback address, AlreadyExists when the port is in use (message says how to pick
-  // another). Serves grpc.health.v1 (NOT_SERVING while the store cannot be written) and reflection. `engine` must outlive the server.
+  // another). Serves grpc.health.v1 (NOT_SERVING while the store cannot be written) and reflection. `engine` must
+  // outlive the server.
   static absl::StatusOr<std::unique_ptr<Server>> Start(Engine* engine, const ServerOptions& options);
   // What Start would refuse the address for, opening nothing: so that a bad one is told before a database is made.
   static absl::Status CheckOptions(const ServerOptions& options);

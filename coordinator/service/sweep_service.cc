@@ -27,8 +27,9 @@ absl::Status Bad(std::string_view field, std::string_view what) {
 }
 
 absl::Status CheckLength(std::string_view field, const std::string& text, size_t max_bytes) {
-  return text.size() <= max_bytes ? absl::OkStatus()
-                                  : Bad(field, StrCat("has ", text.size(), " bytes; at most ", max_bytes, " are allowed"));
+  return text.size() <= max_bytes
+             ? absl::OkStatus()
+             : Bad(field, StrCat("has ", text.size(), " bytes; at most ", max_bytes, " are allowed"));
 }
 
 absl::Status CheckName(std::string_view field, const std::string& name) {
@@ -212,13 +213,15 @@ grpc::ServerUnaryReactor* SweepService::RunOn(TaskPool& pool, grpc::CallbackServ
 grpc::ServerUnaryReactor* SweepService::SubmitSweep(grpc::CallbackServerContext* context,
                                                     const v1::SubmitSweepRequest* request,
                                                     v1::SubmitSweepResponse* response) {
-  return RunOn(submit_pool_, context, [this, request, response] { return DoSubmit(*engine_, *request, false, response); });
+  return RunOn(submit_pool_, context,
+               [this, request, response] { return DoSubmit(*engine_, *request, false, response); });
 }
 
 grpc::ServerUnaryReactor* SweepService::ExtendSweep(grpc::CallbackServerContext* context,
                                                     const v1::SubmitSweepRequest* request,
                                                     v1::SubmitSweepResponse* response) {
-  return RunOn(submit_pool_, context, [this, request, response] { return DoSubmit(*engine_, *request, true, response); });
+  return RunOn(submit_pool_, context,
+               [this, request, response] { return DoSubmit(*engine_, *request, true, response); });
 }
 
 grpc::ServerUnaryReactor* SweepService::ChangeSweep(grpc::CallbackServerContext* context,
@@ -306,8 +309,8 @@ grpc::ServerUnaryReactor* SweepService::StoreFit(grpc::CallbackServerContext* co
     if (request->fit_json().empty()) {
       return Bad("fit_json", "is empty");
     }
-    ASSIGN_OR_RETURN(const int64_t id, engine_->store().AddFit(request->sweep(), request->fit_json(),
-                                                               request->settings_json()));
+    ASSIGN_OR_RETURN(const int64_t id,
+                     engine_->store().AddFit(request->sweep(), request->fit_json(), request->settings_json()));
     response->set_fit_id(id);
     return absl::OkStatus();
   });

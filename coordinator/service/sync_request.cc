@@ -19,7 +19,9 @@ absl::Status Bad(std::string_view field, std::string_view what) {
   return absl::InvalidArgumentError(StrCat(field, ": ", what));
 }
 
-bool IsAlnum(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
+bool IsAlnum(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
 
 bool AllOf(std::string_view text, size_t max, std::string_view marks, bool upper) {
   return !text.empty() && text.size() <= max && std::all_of(text.begin(), text.end(), [&](char c) {
@@ -83,7 +85,8 @@ absl::StatusOr<core::AttemptRef> CheckId(std::string_view field, bool present, c
   return core::AttemptRef{PointId(id.point_id()), AttemptNumber(id.attempt())};
 }
 
-// An attempt is held at one place. (A report that is repeated within a call is harmless: the core calls it a duplicate.)
+// An attempt is held at one place. (A report that is repeated within a call is harmless: the core calls it a
+// duplicate.)
 class HeldAttempts {
  public:
   absl::Status Add(std::string_view field, const core::AttemptRef& id) {
@@ -99,13 +102,15 @@ class HeldAttempts {
 };
 
 absl::Status CheckDeviceName(std::string_view field, std::string_view name) {
-  return IsDeviceName(name) ? absl::OkStatus()
-                            : Bad(field, StrCat(Quoted(name), " is not a device name ([a-z0-9:_-], 1 to 32 characters)"));
+  return IsDeviceName(name)
+             ? absl::OkStatus()
+             : Bad(field, StrCat(Quoted(name), " is not a device name ([a-z0-9:_-], 1 to 32 characters)"));
 }
 
 absl::Status CheckIdentity(const v1::SyncRequest& r) {
   if (!IsWorkerId(r.worker_id())) {
-    return Bad("worker_id", StrCat(Quoted(r.worker_id()), " is not a worker id ([A-Za-z0-9._:@-], 1 to 128 characters)"));
+    return Bad("worker_id",
+               StrCat(Quoted(r.worker_id()), " is not a worker id ([A-Za-z0-9._:@-], 1 to 128 characters)"));
   }
   if (!AllOf(r.incarnation(), 64, "._-", true)) {
     return Bad("incarnation", StrCat(Quoted(r.incarnation()), " is not 1 to 64 characters of [A-Za-z0-9._-]"));
@@ -209,9 +214,9 @@ absl::Status CheckFailures(const v1::SyncRequest& r, core::WorkerSync& out) {
     RETURN_IF_ERROR(CheckDeviceName(StrCat(field, ".device"), report.device()));
     core::FailureReport failure{.id = id, .device = report.device(), .message = CleanText(report.message())};
     if (!FromWord(report.cause(), failure.cause)) {
-      return Bad(StrCat(field, ".cause"),
-                 StrCat(Quoted(report.cause()), " is none of nan_loss, out_of_memory, unsupported, bad_point, "
-                                                "trainer_died, trainer_hung, internal"));
+      return Bad(StrCat(field, ".cause"), StrCat(Quoted(report.cause()),
+                                                 " is none of nan_loss, out_of_memory, unsupported, bad_point, "
+                                                 "trainer_died, trainer_hung, internal"));
     }
     if (report.pack_size() < 1 || report.pack_size() > kMaxSlots) {
       return Bad(StrCat(field, ".pack_size"), StrCat(report.pack_size(), " is not in 1..", kMaxSlots));
@@ -232,8 +237,9 @@ absl::Status CheckHandedBack(const v1::SyncRequest& r, core::WorkerSync& out) {
     std::shared_ptr<const Checkpoint> checkpoint;
     if (!report.checkpoint().empty()) {
       if (!AllOf(report.checkpoint_backend(), 32, "_-", false)) {
-        return Bad(StrCat(field, ".checkpoint_backend"),
-                   StrCat(Quoted(report.checkpoint_backend()), " is not a back end's name; it must say which wrote it"));
+        return Bad(
+            StrCat(field, ".checkpoint_backend"),
+            StrCat(Quoted(report.checkpoint_backend()), " is not a back end's name; it must say which wrote it"));
       }
       checkpoint = std::make_shared<const Checkpoint>(Checkpoint{report.checkpoint_backend(), report.checkpoint()});
     }
@@ -244,8 +250,12 @@ absl::Status CheckHandedBack(const v1::SyncRequest& r, core::WorkerSync& out) {
 
 }  // namespace
 
-bool IsWorkerId(std::string_view text) { return AllOf(text, kMaxNameBytes, "._:@-", true); }
-bool IsDeviceName(std::string_view text) { return AllOf(text, 32, ":_-", false); }
+bool IsWorkerId(std::string_view text) {
+  return AllOf(text, kMaxNameBytes, "._:@-", true);
+}
+bool IsDeviceName(std::string_view text) {
+  return AllOf(text, 32, ":_-", false);
+}
 
 absl::StatusOr<core::WorkerSync> CheckSyncRequest(const v1::SyncRequest& r) {
   RETURN_IF_ERROR(CheckIdentity(r));
@@ -276,10 +286,13 @@ absl::Status CheckResult(const DetailsPtr& details, const core::ResultReport& re
     return absl::InvalidArgumentError(StrCat("point_key: ", Quoted(result.point_key), " is not that of point ",
                                              report.id.point.value(), " (", details->point_key, ")"));
   }
-  const std::pair<const char*, const std::string*> texts[] = {
-      {"backend", &result.backend},         {"device_kind", &result.device_kind}, {"device_name", &result.device_name},
-      {"version", &result.version},         {"blas", &result.blas},               {"stop_reason", &result.stop_reason},
-      {"torch_version", &result.torch_version}};
+  const std::pair<const char*, const std::string*> texts[] = {{"backend", &result.backend},
+                                                              {"device_kind", &result.device_kind},
+                                                              {"device_name", &result.device_name},
+                                                              {"version", &result.version},
+                                                              {"blas", &result.blas},
+                                                              {"stop_reason", &result.stop_reason},
+                                                              {"torch_version", &result.torch_version}};
   for (const auto& [name, text] : texts) {
     RETURN_IF_ERROR(CheckText(name, *text, kMaxProvenanceBytes));
   }

@@ -17,7 +17,9 @@ namespace {
 // Reasons by (point, attempt).
 using Reasons = absl::flat_hash_map<std::pair<int64_t, int32_t>, std::string>;
 
-std::pair<int64_t, int32_t> Key(const core::AttemptRef& id) { return {id.point.value(), id.attempt.value()}; }
+std::pair<int64_t, int32_t> Key(const core::AttemptRef& id) {
+  return {id.point.value(), id.attempt.value()};
+}
 
 void ToProto(const core::AttemptRef& id, v1::AttemptId* out) {
   out->set_point_id(id.point.value());
@@ -46,8 +48,8 @@ void AddRejected(const core::AttemptRef& id, std::string_view reason, v1::SyncRe
 }
 
 // Point ids of another database mean other points here. The agent is told whose coordinator this is and to let go of
-// what it holds; its reports stay unacknowledged, for the database they belong to. The core hears of the worker with its
-// next call.
+// what it holds; its reports stay unacknowledged, for the database they belong to. The core hears of the worker with
+// its next call.
 bool AnswerForeign(const core::WorkerSync& sync, const std::string& theirs, const std::string& ours,
                    v1::SyncResponse* response) {
   if (theirs.empty() || theirs == ours) {
@@ -60,7 +62,7 @@ bool AnswerForeign(const core::WorkerSync& sync, const std::string& theirs, cons
   }
   response->set_database_id(ours);
   response->set_sequence(sync.sequence);
-  response->set_notice(StrCat("this coordinator serves database ", ours, not ", theirs));
+  response->set_notice(StrCat("this coordinator serves database ", ours, ", not ", theirs));
   return true;
 }
 

@@ -191,6 +191,8 @@ std::string FileUri(const std::string& path, std::string_view query) {
 }  // namespace
 
 absl::StatusOr<Database> Database::Open(const std::string& path, Access access) {
+  // Memory statistics nobody reads cost a lock per allocation. Too late if the process used SQLite before: no harm.
+  [[maybe_unused]] static const int kConfigured = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
   const int flags = SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
                     (access == Access::kWrite ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY);
   sqlite3* raw = nullptr;

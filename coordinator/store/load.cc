@@ -99,8 +99,8 @@ absl::Status LoadAttempts(Database& db, core::Recovered& recovered) {
       point.state = core::PointState::kPending;
     }
   }
-  ASSIGN_OR_RETURN(Statement rows, db.Prepare("SELECT point_id, attempt, ended_ms IS NULL, worker, incarnation, device "
-                                              "FROM attempts ORDER BY point_id, attempt"));
+  ASSIGN_OR_RETURN(Statement rows, db.Prepare("SELECT point_id, attempt, ended_ms IS NULL, worker, incarnation, device, "
+                                              "outcome = 'accepted' FROM attempts ORDER BY point_id, attempt"));
   Cursor cursor(recovered.points);
   while (true) {
     ASSIGN_OR_RETURN(const bool row, rows.Step());
@@ -113,6 +113,9 @@ absl::Status LoadAttempts(Database& db, core::Recovered& recovered) {
     }
     const AttemptNumber attempt(static_cast<int32_t>(rows.Int(1)));
     point->last_attempt = attempt.value();
+    if (rows.Int(6) != 0) {
+      point->accepted_attempt = attempt.value();
+    }
     if (rows.Int(2) != 0 && !IsSettled(point->state)) {
       point->state = core::PointState::kRunning;
       recovered.running.push_back({{point->point, attempt},

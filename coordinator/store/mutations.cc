@@ -131,7 +131,8 @@ absl::Status Mutations::EndAttempt(core::AttemptRef id, core::AttemptOutcome out
 }
 
 absl::Status Mutations::On(const core::AttemptEnded& m, int64_t now_ms) {
-  RETURN_IF_ERROR(EndAttempt(m.id, m.outcome, m.cause, m.message, nullptr, now_ms));
+  const std::string late = m.result == nullptr ? "" : ResultToJson(*m.result);
+  RETURN_IF_ERROR(EndAttempt(m.id, m.outcome, m.cause, m.message, m.result == nullptr ? nullptr : &late, now_ms));
   return statements_[kPointWaits].Bind(1, m.id.point.value()).Run();
 }
 

@@ -5,8 +5,10 @@
 
 Python's sqlite3 is always there; pandas and DuckDB are used where they are installed. All three must agree.
 """
+import csv
 import sqlite3
 import sys
+import tempfile
 
 QUERY = """SELECT heads, width, AVG(items_corr) AS mean, COUNT(*) AS n FROM v_results
            WHERE :sweep = '' OR sweep = :sweep GROUP BY heads, width ORDER BY heads, width"""
@@ -34,15 +36,20 @@ def with_pandas(path, sweep):
 def with_duckdb(path, sweep):
     import duckdb
 
-    # DuckDB reads SQLite's views by running their SQL itself, which knows other functions: read the tables.
-    connection = duckdb.connect()
-    connection.sql(f"INSTALL sqlite; LOAD sqlite; ATTACH '{path}' AS cap (TYPE sqlite, READ_ONLY)")
-    return connection.execute(
-        """SELECT p.heads, p.width, avg(r.items_corr), count(*) FROM cap.sweeps s
-           JOIN cap.sweep_points sp USING (sweep_id) JOIN cap.points p USING (point_id) JOIN cap.results r USING (point_id)
-           WHERE $sweep = '' OR s.name = $sweep GROUP BY ALL ORDER BY ALL""",
-        {"sweep": sweep},
-    ).fetchall()
+    # Through CSV, as `capsweep results SWEEP --format csv` writes it: needs no extension of DuckDB.
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    rows = connection.execute("SELECT * FROM v_results")
+    with tempfile.NamedTemporaryFile("w", suffix=".csv", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(column[0] for column in rows.description)
+        writer.writerows(rows)
+        file.flush()
+        connection.close()
+        return duckdb.execute(
+            """SELECT heads, width, avg(items_corr), count(*) FROM read_csv($file)
+               WHERE $sweep = '' OR sweep = $sweep GROUP BY ALL ORDER BY ALL""",
+            {"file": file.name, "sweep": sweep},
+        ).fetchall()
 
 
 def main():

@@ -55,9 +55,9 @@ inline std::string SweepText(const std::string& name, int heads = 2, int seeds =
   for (int h = 2; h <= heads; ++h) {
     StrAppend(&list, ", ", h);
   }
-  return StrCat("sweep: ", name, "\ntask: {mode: label, vocab: 16, seq_len: [4, 8]}\nmodel: {heads: [", list,
-                "], head_dim: 8, width: 8}\ndata: {dataset_size: 50}\ntrain: {lr: 3.0e-3, steps: 200}\nrepeats: ", seeds,
-                "\n");
+  return StrCat(
+      "sweep: ", name, "\ntask: {mode: label, vocab: 16, seq_len: [4, 8]}\nmodel: {heads: [", list,
+      "], head_dim: 8, width: 8}\ndata: {dataset_size: 50}\ntrain: {lr: 3.0e-3, steps: 200}\nrepeats: ", seeds, "\n");
 }
 
 // What a trainer could have measured: depends on the point alone and passes every check.

@@ -79,8 +79,8 @@ PointResult FakeResult(const PointSpec& point) {
   r.nll_bits = static_cast<double>((point.dataset_size - r.items_mem) * r.targets) * bits_per_target;
   r.bits_mem = static_cast<double>(point.dataset_size * r.targets) * bits_per_target - r.nll_bits;
   const double chance = std::pow(static_cast<double>(point.vocab), -static_cast<double>(r.targets));
-  r.items_corr = std::max(0.0, (static_cast<double>(r.items_mem) - static_cast<double>(point.dataset_size) * chance) /
-                                   (1.0 - chance));
+  r.items_corr = std::max(
+      0.0, (static_cast<double>(r.items_mem) - static_cast<double>(point.dataset_size) * chance) / (1.0 - chance));
   r.steps = BudgetSteps(point);
   r.epochs = std::max<int64_t>(1, r.steps / StepsPerEpoch(point));
   r.presentations = r.epochs * point.dataset_size;
@@ -118,9 +118,18 @@ class FakeTrainer {
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(EnvInt("FAKE_TRAINER_HELLO_MS", 0)));
     if (serve_) {
-      Say({{"type", "hello"}, {"protocol", 1}, {"version", kVersion}, {"torch_version", "none"}, {"blas", "none"},
-           {"backends", {"fake"}}, {"device", "cpu"}, {"device_kind", "cpu"}, {"device_name", "fake"},
-           {"memory_bytes", int64_t{1} << 30}, {"slots", slots_}, {"threads", 1}});
+      Say({{"type", "hello"},
+           {"protocol", 1},
+           {"version", kVersion},
+           {"torch_version", "none"},
+           {"blas", "none"},
+           {"backends", {"fake"}},
+           {"device", "cpu"},
+           {"device_kind", "cpu"},
+           {"device_name", "fake"},
+           {"memory_bytes", int64_t{1} << 30},
+           {"slots", slots_},
+           {"threads", 1}});
     }
     while (!(ended_ && (serve_ || jobs_.empty()))) {
       ReadInput();
@@ -223,8 +232,13 @@ class FakeTrainer {
     while (Matches("FAKE_TRAINER_HANG_ON", job)) pause();
     const int64_t budget = BudgetSteps(job.point);
     if (serve_) {
-      Say({{"type", "progress"}, {"attempt", job.attempt}, {"step", budget / 2}, {"budget_steps", budget},
-           {"epoch", 1}, {"items_mem", 0}, {"train_loss", 1.0}});
+      Say({{"type", "progress"},
+           {"attempt", job.attempt},
+           {"step", budget / 2},
+           {"budget_steps", budget},
+           {"epoch", 1},
+           {"items_mem", 0},
+           {"train_loss", 1.0}});
     }
   }
 

@@ -71,7 +71,8 @@ std::string HostName() {
 }
 
 std::string FileNameOf(std::string attempt) {
-  std::replace_if(attempt.begin(), attempt.end(), [](char c) { return c == '/' || c == '~'; }, '-');
+  std::replace_if(
+      attempt.begin(), attempt.end(), [](char c) { return c == '/' || c == '~'; }, '-');
   return attempt;
 }
 
@@ -102,7 +103,7 @@ struct Agent::Impl {
   bool AllTrainersSettled() const;
 
   AgentOptions options;
-  WakeFd wake;       // news from the Sync thread
+  WakeFd wake;  // news from the Sync thread
   WakeFd stop_asked;
   std::unique_ptr<Spool> spool;
   std::string checkpoint_folder;
@@ -156,9 +157,8 @@ Agent::Impl::Impl(AgentOptions given, std::unique_ptr<Spool> opened)
 absl::StatusOr<std::unique_ptr<Agent>> Agent::Create(AgentOptions options) {
   if (options.devices.empty()) return absl::InvalidArgumentError("a worker needs at least one device");
   const int parent = options.parent_fd;
-  ASSIGN_OR_RETURN(std::unique_ptr<Spool> spool,
-                   Spool::Open(options.spool_folder, options.lock_wait,
-                               [parent] { return parent >= 0 && PipeEnded(parent); }));
+  ASSIGN_OR_RETURN(std::unique_ptr<Spool> spool, Spool::Open(options.spool_folder, options.lock_wait,
+                                                             [parent] { return parent >= 0 && PipeEnded(parent); }));
   // Checkpoints that were waiting for a trainer belong to an agent that is gone.
   std::error_code ignored;
   fs::remove_all(spool->folder() + "/checkpoints", ignored);
@@ -174,8 +174,12 @@ absl::StatusOr<std::unique_ptr<Agent>> Agent::Create(AgentOptions options) {
 
 Agent::Agent(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Agent::~Agent() = default;
-int Agent::Run() { return impl_->Run(); }
-void Agent::RequestStop() { impl_->stop_asked.Wake(); }
+int Agent::Run() {
+  return impl_->Run();
+}
+void Agent::RequestStop() {
+  impl_->stop_asked.Wake();
+}
 
 int Agent::Impl::Run() {
   spdlog::info("worker {} with {} device(s), coordinator {}, spool {}", options.worker_id, trainers.size(),
@@ -199,7 +203,8 @@ int Agent::Impl::Run() {
   }
   courier->SpoolAll();
   if (const size_t left = state.Unacknowledged().size(); left > 0) {
-    spdlog::warn("{} reports are not acknowledged; those worth it wait in {} for the next start", left, spool->folder());
+    spdlog::warn("{} reports are not acknowledged; those worth it wait in {} for the next start", left,
+                 spool->folder());
   }
   return exit_code;
 }

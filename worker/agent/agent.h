@@ -34,7 +34,7 @@ struct AgentOptions {
   // Timing that tests shorten.
   Duration first_backoff = std::chrono::milliseconds(100);
   Duration max_backoff = std::chrono::seconds(10);
-  Duration idle_hold = std::chrono::seconds(20);  // how long an idle call may be held open
+  Duration idle_hold = std::chrono::seconds(20);   // how long an idle call may be held open
   Duration leave_limit = std::chrono::seconds(3);  // for the last calls
 };
 
@@ -44,8 +44,8 @@ class Agent {
   static absl::StatusOr<std::unique_ptr<Agent>> Create(AgentOptions options);
   ~Agent();  // kills the trainers that are left
 
-  // Until told to stop. Exit code: 0 after handing back, 3 when the coordinator stayed unreachable for `give_up`, 1 when
-  // the parent is gone.
+  // Until told to stop. Exit code: 0 after handing back, 3 when the coordinator stayed unreachable for `give_up`, 1
+  // when the parent is gone.
   int Run();
 
   // Hand back what is held and return from Run. Any thread; safe in a signal handler.

@@ -81,7 +81,8 @@ absl::StatusOr<std::vector<DeviceName>> Gpus(const std::string& list) {
   for (std::string item; std::getline(items, item, ',');) {
     int index = -1;
     if (!ParseInt(item, index) || index < 0 || index >= kMaxDevices) {
-      return absl::InvalidArgumentError(StrCat("--devices cuda:", list, ": '", item, "' is not a GPU number; ", kChoices));
+      return absl::InvalidArgumentError(
+          StrCat("--devices cuda:", list, ": '", item, "' is not a GPU number; ", kChoices));
     }
     if (!seen.insert(index).second) {
       return absl::InvalidArgumentError(StrCat("--devices cuda:", list, ": GPU ", index, " is listed twice"));

@@ -35,7 +35,8 @@ bool PlainWord(const std::string& text, size_t longest) {
 std::string HostWord() {
   char name[256] = {};
   std::string host = gethostname(name, sizeof name - 1) == 0 ? name : "";
-  std::replace_if(host.begin(), host.end(), [](char c) { return !PlainWord(std::string(1, c) + "x", 2); }, '-');
+  std::replace_if(
+      host.begin(), host.end(), [](char c) { return !PlainWord(std::string(1, c) + "x", 2); }, '-');
   return host.empty() ? "host" : host.substr(0, 64);
 }
 
@@ -62,10 +63,9 @@ absl::Status CheckTimes(const CommandLine& line, AgentOptions& options) {
   ASSIGN_OR_RETURN(options.give_up, CheckSeconds("--give-up-seconds", line.give_up_seconds, 0));
   ASSIGN_OR_RETURN(options.allocation, CheckSeconds("--allocation-seconds", line.allocation_seconds, 0));
   if (options.allocation > Duration::zero() && options.allocation <= options.grace + options.leave_limit) {
-    return absl::InvalidArgumentError(StrCat("--allocation-seconds ", line.allocation_seconds,
-                                             ": leaves no time to work; it must be more than ",
-                                             ToSeconds(options.grace + options.leave_limit),
-                                             " (--grace-seconds and the last call)"));
+    return absl::InvalidArgumentError(
+        StrCat("--allocation-seconds ", line.allocation_seconds, ": leaves no time to work; it must be more than ",
+               ToSeconds(options.grace + options.leave_limit), " (--grace-seconds and the last call)"));
   }
   return absl::OkStatus();
 }
@@ -123,7 +123,8 @@ absl::StatusOr<std::map<std::string, std::string>> ParseLabels(const std::vector
     const size_t equals = label.find('=');
     const std::string key = label.substr(0, equals);
     const std::string value = equals == std::string::npos ? "" : label.substr(equals + 1);
-    const bool printable = std::all_of(value.begin(), value.end(), [](unsigned char c) { return c >= ' ' && c <= '~'; });
+    const bool printable =
+        std::all_of(value.begin(), value.end(), [](unsigned char c) { return c >= ' ' && c <= '~'; });
     if (equals == std::string::npos || !PlainWord(key, 64) || !printable || value.size() > 256) {
       return absl::InvalidArgumentError(
           StrCat("--labels '", label, "': must be key=value, the key of letters, digits, '-', '_' and '.'"));
@@ -177,8 +178,7 @@ absl::StatusOr<std::unique_ptr<Agent>> CreateFromCommandLine(const CommandLine& 
   std::error_code error;
   const fs::path absolute = fs::absolute(options.spool_folder, error);
   if (!error) options.spool_folder = absolute.lexically_normal().string();
-  options.worker_id =
-      line.id.empty() ? StrCat(HostWord(), "-", Sha256Hex(options.spool_folder).substr(0, 8)) : line.id;
+  options.worker_id = line.id.empty() ? StrCat(HostWord(), "-", Sha256Hex(options.spool_folder).substr(0, 8)) : line.id;
   return Agent::Create(std::move(options));
 }
 

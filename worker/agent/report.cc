@@ -63,11 +63,13 @@ absl::Status ReadParts(const json& body, Report& report) {
 
 }  // namespace
 
-std::string ToText(const AttemptId& id) { return StrCat(id.point.value(), "/", id.attempt.value()); }
+std::string ToText(const AttemptId& id) {
+  return StrCat(id.point.value(), "/", id.attempt.value());
+}
 
 size_t WireBytes(const Report& report) {
-  constexpr size_t kFixed = 768;       // every scalar field at its longest
-  constexpr size_t kEvaluation = 72;   // tag, length and six fields at their longest
+  constexpr size_t kFixed = 768;      // every scalar field at its longest
+  constexpr size_t kEvaluation = 72;  // tag, length and six fields at their longest
   size_t bytes = kFixed + report.device.size() + report.message.size();
   if (report.result != nullptr) {
     const PointResult& r = *report.result;

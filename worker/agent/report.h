@@ -36,8 +36,8 @@ struct Report {
   std::shared_ptr<const PointResult> result;  // kResult: not null
   FailureCause cause = FailureCause::kInternal;
   std::string message;
-  int32_t pack_size = 1;                             // kFailure: attempts that ran together when it happened
-  std::shared_ptr<const Checkpoint> checkpoint;      // kHandBack: may be null
+  int32_t pack_size = 1;                         // kFailure: attempts that ran together when it happened
+  std::shared_ptr<const Checkpoint> checkpoint;  // kHandBack: may be null
 };
 
 // Upper bound of the report's size on the wire, in bytes; requests are cut by it.

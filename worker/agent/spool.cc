@@ -109,7 +109,8 @@ void Spool::SetAside(const Report& report) {
 
 std::vector<Report> Spool::Load(const std::string& database_id) {
   std::vector<Report> reports;
-  for (auto it = files_.lower_bound({database_id, AttemptId{}}); it != files_.end() && it->first.first == database_id;) {
+  for (auto it = files_.lower_bound({database_id, AttemptId{}});
+       it != files_.end() && it->first.first == database_id;) {
     absl::StatusOr<std::string> bytes = ReadFile(it->second, kMaxFileBytes);
     absl::StatusOr<Report> report = bytes.ok() ? DecodeReport(*bytes) : absl::StatusOr<Report>(bytes.status());
     if (report.ok()) {

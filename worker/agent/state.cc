@@ -49,7 +49,9 @@ void State::Forget(const std::string& name) {
   by_name_.erase(it);
 }
 
-bool State::Idle() const { return by_name_.empty(); }
+bool State::Idle() const {
+  return by_name_.empty();
+}
 
 bool State::AnyDeviceIdle() const {
   return std::any_of(devices_.begin(), devices_.end(),
@@ -184,8 +186,8 @@ void State::Assign(const Assignment& assignment, Changes& changes) {
   if (by_name_.contains(name) || unacknowledged_by_id_.contains(assignment.id)) return;  // said twice
   auto device = std::find_if(devices_.begin(), devices_.end(),
                              [&](const DeviceState& d) { return d.view.name == assignment.device; });
-  Report refusal{.kind = ReportKind::kFailure, .database_id = database_id_, .id = assignment.id,
-                 .device = assignment.device};
+  Report refusal{
+      .kind = ReportKind::kFailure, .database_id = database_id_, .id = assignment.id, .device = assignment.device};
   refusal.cause = FailureCause::kBadPoint;
   if (device == devices_.end()) {
     refusal.cause = FailureCause::kInternal;
@@ -209,10 +211,10 @@ void State::Assign(const Assignment& assignment, Changes& changes) {
   AddReport(std::move(refusal), changes);
 }
 
-void State::FailHeld(size_t device, const Held& held, FailureCause cause, const std::string& message,
-                     int32_t pack_size, Changes& changes) {
-  Report report{.kind = ReportKind::kFailure, .database_id = database_id_, .id = held.id,
-                .device = devices_[device].view.name};
+void State::FailHeld(size_t device, const Held& held, FailureCause cause, const std::string& message, int32_t pack_size,
+                     Changes& changes) {
+  Report report{
+      .kind = ReportKind::kFailure, .database_id = database_id_, .id = held.id, .device = devices_[device].view.name};
   report.cause = cause;
   report.message = message;
   report.pack_size = pack_size;
@@ -236,7 +238,8 @@ Changes State::OnTrainerMessage(size_t device, const TrainerMessage& message) {
     state.view.ready = true;
     state.view.reason.clear();
     state.torch_version = hello->torch_version;
-    for (const auto& [serial, held] : state.held) changes.train.push_back({device, held.name, held.point, held.checkpoint});
+    for (const auto& [serial, held] : state.held)
+      changes.train.push_back({device, held.name, held.point, held.checkpoint});
   } else if (const auto* started = std::get_if<Started>(&message)) {
     state.deaths_before_start = 0;
     if (Held* held = mine(started->attempt)) held->started = true;
@@ -246,9 +249,10 @@ Changes State::OnTrainerMessage(size_t device, const TrainerMessage& message) {
     Held* held = mine(finished->attempt);
     if (held == nullptr) return changes;
     if (finished->result->point_key != held->point_key) {
-      FailHeld(device, *held, FailureCause::kInternal,
-               StrCat("the trainer's result is of point ", finished->result->point_key, ", asked was ", held->point_key),
-               1, changes);
+      FailHeld(
+          device, *held, FailureCause::kInternal,
+          StrCat("the trainer's result is of point ", finished->result->point_key, ", asked was ", held->point_key), 1,
+          changes);
       return changes;
     }
     Report report{.kind = ReportKind::kResult, .database_id = database_id_, .id = held->id, .device = state.view.name};
@@ -294,7 +298,9 @@ Changes State::HandBack(const std::string& attempt, std::shared_ptr<const Checkp
   auto it = by_name_.find(attempt);
   if (it == by_name_.end()) return changes;
   Held* held = Find(attempt);
-  Report report{.kind = ReportKind::kHandBack, .database_id = database_id_, .id = held->id,
+  Report report{.kind = ReportKind::kHandBack,
+                .database_id = database_id_,
+                .id = held->id,
                 .device = devices_[it->second.device].view.name};
   // A queued attempt that came with a checkpoint keeps it: the coordinator still has that one.
   report.checkpoint = std::move(checkpoint);

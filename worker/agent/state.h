@@ -57,7 +57,7 @@ struct Assignment {
   std::string device;
   std::string point_key;
   PointSpec point;
-  absl::Status point_status;  // not OK: the point could not be read
+  absl::Status point_status;                     // not OK: the point could not be read
   std::shared_ptr<const Checkpoint> checkpoint;  // may be null
 };
 enum class Verdict { kAccepted, kDuplicate, kLate, kRejected };
@@ -129,8 +129,8 @@ class State {
 
   const std::string& database_id() const { return database_id_; }
   bool Busy(size_t device) const { return !devices_[device].held.empty(); }
-  bool Idle() const;                    // no device holds anything
-  bool AnyDeviceIdle() const;           // a ready device holds nothing
+  bool Idle() const;           // no device holds anything
+  bool AnyDeviceIdle() const;  // a ready device holds nothing
   size_t HeldCount() const { return by_name_.size(); }
   bool HasUnsent(const SyncCall& call) const { return unacknowledged_.size() > call.reports.size(); }
   std::vector<ReportPtr> Unacknowledged() const;
@@ -147,10 +147,10 @@ class State {
     bool started = false;
   };
   struct DeviceState {
-    DeviceView view;               // `held` is filled in calls only
+    DeviceView view;  // `held` is filled in calls only
     std::string torch_version;
-    std::map<uint64_t, Held> held; // in the order given
-    int deaths_before_start = 0;   // in a row, with work queued and none started
+    std::map<uint64_t, Held> held;  // in the order given
+    int deaths_before_start = 0;    // in a row, with work queued and none started
   };
   struct Place {
     size_t device;

@@ -17,7 +17,9 @@
 namespace capsweep::agent {
 namespace {
 
-AttemptId FromProto(const v1::AttemptId& id) { return {PointId(id.point_id()), AttemptNumber(id.attempt())}; }
+AttemptId FromProto(const v1::AttemptId& id) {
+  return {PointId(id.point_id()), AttemptNumber(id.attempt())};
+}
 
 void ToProto(const AttemptId& id, v1::AttemptId* out) {
   out->set_point_id(id.point.value());

@@ -15,12 +15,15 @@ using nlohmann::json;
 constexpr size_t kMaxNameBytes = 128;
 constexpr int64_t kMaxSlots = 65536;
 
-std::string Line(const json& body) { return body.dump(-1, ' ', false, json::error_handler_t::replace) + "\n"; }
+std::string Line(const json& body) {
+  return body.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+}
 
 // The coordinator refuses a whole call for one of these being long or having control characters.
 std::string Name(const json& line, const char* field) {
   std::string text = line.value(field, "");
-  std::replace_if(text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c > '~'; }, '?');
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c > '~'; }, '?');
   return text.substr(0, kMaxNameBytes);
 }
 
@@ -93,8 +96,12 @@ std::string TrainLine(std::string_view attempt, const PointSpec& point, std::str
   return Line(body);
 }
 
-std::string CancelLine(std::string_view attempt) { return Line({{"type", "cancel"}, {"attempt", attempt}}); }
+std::string CancelLine(std::string_view attempt) {
+  return Line({{"type", "cancel"}, {"attempt", attempt}});
+}
 
-std::string StopLine(std::string_view folder) { return Line({{"type", "stop"}, {"folder", folder}}); }
+std::string StopLine(std::string_view folder) {
+  return Line({{"type", "stop"}, {"folder", folder}});
+}
 
 }  // namespace capsweep::agent

@@ -37,7 +37,8 @@ std::string Printable(std::string text) {
 
 }  // namespace
 
-TrainerProcess::TrainerProcess(TrainerOptions options) : options_(std::move(options)), backoff_(options_.first_backoff) {}
+TrainerProcess::TrainerProcess(TrainerOptions options)
+    : options_(std::move(options)), backoff_(options_.first_backoff) {}
 
 std::vector<TrainerEvent> TrainerProcess::Pump(Instant now, bool busy) {
   std::vector<TrainerEvent> events;

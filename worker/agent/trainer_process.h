@@ -17,10 +17,10 @@
 namespace capsweep::agent {
 
 struct TrainerOptions {
-  std::string program;                 // path of capsweep-trainer
-  std::string device;                  // value of --device
-  std::string name;                    // the worker's name of the device, for logs
-  std::string stderr_path;             // last words are read from here; "" = inherit
+  std::string program;      // path of capsweep-trainer
+  std::string device;       // value of --device
+  std::string name;         // the worker's name of the device, for logs
+  std::string stderr_path;  // last words are read from here; "" = inherit
   std::map<std::string, std::string> env;
   Duration hello_timeout = std::chrono::seconds(120);  // LibTorch from a cold network disk is slow
   Duration hang_timeout = std::chrono::seconds(60);
@@ -78,8 +78,8 @@ class TrainerProcess {
   TrainerOptions options_;
   Phase phase_ = Phase::kDown;
   std::optional<Subprocess> child_;
-  std::string input_;    // bytes not yet a whole line
-  std::string output_;   // bytes the pipe did not take yet
+  std::string input_;   // bytes not yet a whole line
+  std::string output_;  // bytes the pipe did not take yet
   std::string wrong_protocol_;
   Instant phase_since_{};
   Instant last_line_{};

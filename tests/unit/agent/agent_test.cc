@@ -60,7 +60,8 @@ class AgentTest : public ::testing::Test {
     return attempts;
   }
   bool AwaitStarted(size_t count) const {
-    for (int i = 0; i < 2000 && Started().size() < count; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    for (int i = 0; i < 2000 && Started().size() < count; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
     return Started().size() >= count;
   }
   size_t Spooled() const {

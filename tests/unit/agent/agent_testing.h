@@ -40,7 +40,9 @@ inline std::shared_ptr<const PointResult> TestResult(const PointSpec& point, siz
   return result;
 }
 
-inline AttemptId Id(int64_t point, int32_t attempt) { return {PointId(point), AttemptNumber(attempt)}; }
+inline AttemptId Id(int64_t point, int32_t attempt) {
+  return {PointId(point), AttemptNumber(attempt)};
+}
 
 inline Report ResultReport(int64_t point, int32_t attempt, const std::string& database = "db1", size_t curve_rows = 1) {
   Report report;

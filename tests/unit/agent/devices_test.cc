@@ -38,11 +38,13 @@ TEST(DevicesTest, QuotaOfACgroupIsRoundedUp) {
   EXPECT_EQ(CoresOfQuota(""), 0);
 }
 
-TEST(DevicesTest, HostHasAtLeastOneCore) { EXPECT_GE(FindHostDevices().cores, 1); }
+TEST(DevicesTest, HostHasAtLeastOneCore) {
+  EXPECT_GE(FindHostDevices().cores, 1);
+}
 
 TEST(OptionsTest, CoordinatorMustBeHostAndPort) {
-  for (const char* address : {"", "localhost", "localhost:", ":7171", "localhost:0", "localhost:65536", "localhost:http",
-                              "1.2.3.4:5:6", "a b:1", "http://localhost:1"}) {
+  for (const char* address : {"", "localhost", "localhost:", ":7171", "localhost:0", "localhost:65536",
+                              "localhost:http", "1.2.3.4:5:6", "a b:1", "http://localhost:1"}) {
     EXPECT_EQ(CheckCoordinatorAddress(address, true).code(), absl::StatusCode::kInvalidArgument) << address;
   }
   for (const char* address : {"localhost:7171", "127.0.0.1:1", "127.1.2.3:65535", "[::1]:7171"}) {

@@ -2,9 +2,9 @@
 
 #include <random>
 
-#include "tests/unit/agent/agent_testing.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/unit/agent/agent_testing.h"
 
 namespace capsweep::agent {
 namespace {

@@ -5,10 +5,10 @@
 #include <fstream>
 #include <vector>
 
-#include "tests/unit/agent/agent_testing.h"
 #include "common/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/unit/agent/agent_testing.h"
 
 namespace capsweep::agent {
 namespace {
@@ -74,9 +74,9 @@ TEST(SpoolTest, CorruptFilesAreMovedAsideAndTheRestIsKept) {
   std::vector<std::string> files = FilesIn(folder.path());
   ASSERT_EQ(files.size(), 3u);
   std::sort(files.begin(), files.end());
-  std::filesystem::resize_file(files[0], 40);                  // a cut file
+  std::filesystem::resize_file(files[0], 40);                                // a cut file
   std::fstream(files[1], std::ios::in | std::ios::out).seekp(200).put('#');  // a flipped byte
-  std::ofstream(folder.path() + "/x.report") << "";            // an empty one
+  std::ofstream(folder.path() + "/x.report") << "";                          // an empty one
   auto spool = Open(folder.path());
   EXPECT_EQ(Loaded(*spool, "db1").size(), 1u);
   EXPECT_EQ(FilesIn(folder.path() + "/corrupt").size(), 3u);

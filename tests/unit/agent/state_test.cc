@@ -197,9 +197,8 @@ TEST_F(StateTest, ChangeOfDatabaseDropsWorkAndParksReports) {
   Give({Assign(1, 1), Assign(2, 1)});
   Finish("1/1", 1);
   // The new coordinator uses the same numbers for other points: neither its verdict nor its work may be taken for ours.
-  const Changes changes = Reply({.database_id = "db2",
-                                 .assignments = {Assign(5, 1)},
-                                 .acknowledged = {{Id(1, 1), Verdict::kAccepted, ""}}});
+  const Changes changes = Reply(
+      {.database_id = "db2", .assignments = {Assign(5, 1)}, .acknowledged = {{Id(1, 1), Verdict::kAccepted, ""}}});
   EXPECT_TRUE(changes.new_database);
   EXPECT_THAT(Names(changes.parked), ElementsAre("1/1"));
   EXPECT_EQ(changes.parked[0]->database_id, "db1");
@@ -246,8 +245,8 @@ TEST_F(StateTest, RefusedCallIsHalvedUntilTheBadReportIsAlone) {
   ReportPtr given_up;
   for (int calls = 0; calls < 20 && !state_.Unacknowledged().empty(); ++calls) {
     const SyncCall call = Call();
-    const bool bad = std::any_of(call.reports.begin(), call.reports.end(),
-                                 [](const ReportPtr& r) { return r->id == Id(1, 1); });
+    const bool bad =
+        std::any_of(call.reports.begin(), call.reports.end(), [](const ReportPtr& r) { return r->id == Id(1, 1); });
     if (bad) {
       ++refused;
       state_.OnRefused(call);

@@ -2,9 +2,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "tests/unit/agent/agent_testing.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/unit/agent/agent_testing.h"
 
 namespace capsweep::agent {
 namespace {
@@ -55,7 +55,8 @@ TEST(TrainerLinesTest, ResultIsReadAndAnUnreadableOneEndsTheAttempt) {
 }
 
 TEST(TrainerLinesTest, FailedWithAnUnknownCauseKeepsItsWord) {
-  const Failed known = Parse<Failed>(R"({"type":"failed","attempt":"1/1","cause":"nan_loss","message":"m","pack_size":2})");
+  const Failed known =
+      Parse<Failed>(R"({"type":"failed","attempt":"1/1","cause":"nan_loss","message":"m","pack_size":2})");
   EXPECT_EQ(known.cause, FailureCause::kNanLoss);
   EXPECT_EQ(known.pack_size, 2);
   const Failed unknown = Parse<Failed>(R"({"type":"failed","attempt":"1/1","cause":"flood","message":"water"})");
@@ -64,8 +65,9 @@ TEST(TrainerLinesTest, FailedWithAnUnknownCauseKeepsItsWord) {
 }
 
 TEST(TrainerLinesTest, WhatIsNotOfTheProtocolIsAnError) {
-  for (const char* line : {"", "hello", "[]", "7", "{}", R"({"type":"dance"})", R"({"type":7})", R"({"type":"started"})",
-                           R"({"type":"started","attempt":5})", R"({"type":"hello"})", "{\"type\":\"err", "\xff\xfe"}) {
+  for (const char* line :
+       {"", "hello", "[]", "7", "{}", R"({"type":"dance"})", R"({"type":7})", R"({"type":"started"})",
+        R"({"type":"started","attempt":5})", R"({"type":"hello"})", "{\"type\":\"err", "\xff\xfe"}) {
     EXPECT_EQ(ParseTrainerLine(line).status().code(), absl::StatusCode::kInvalidArgument) << line;
   }
 }

@@ -34,8 +34,15 @@ class WorkerProcessTest : public ::testing::Test {
  protected:
   SubprocessOptions Command(std::vector<std::string> more = {}) {
     SubprocessOptions options;
-    options.argv = {kWorker, "--coordinator", coordinator_.address(), "--devices", "cpu:2", "--trainer",
-                    CAPSWEEP_BIN_DIR "/fake_trainer", "--spool", folder_.path() + "/spool"};
+    options.argv = {kWorker,
+                    "--coordinator",
+                    coordinator_.address(),
+                    "--devices",
+                    "cpu:2",
+                    "--trainer",
+                    CAPSWEEP_BIN_DIR "/fake_trainer",
+                    "--spool",
+                    folder_.path() + "/spool"};
     options.argv.insert(options.argv.end(), more.begin(), more.end());
     options.env = {{"FAKE_TRAINER_LOG", folder_.path() + "/log"}, {"FAKE_TRAINER_MS", "60000"}};
     options.stderr_path = folder_.path() + "/stderr";
@@ -60,7 +67,8 @@ class WorkerProcessTest : public ::testing::Test {
     return pids;
   }
   std::set<pid_t> AwaitTrainers(size_t count) const {
-    for (int i = 0; i < 2000 && Trainers().size() < count; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    for (int i = 0; i < 2000 && Trainers().size() < count; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
     const std::set<pid_t> pids = Trainers();
     EXPECT_GE(pids.size(), count) << Stderr();
     return pids;
@@ -89,6 +97,7 @@ TEST_F(WorkerProcessTest, SigtermHandsBackAndLeavesNothingRunning) {
 }
 
 TEST_F(WorkerProcessTest, SecondSignalEndsAtOnce) {
+  coordinator_.SetDepth(1);
   coordinator_.AddPoints(2);
   SubprocessOptions options = Command({"--grace-seconds", "60"});
   options.env["FAKE_TRAINER_MS"] = "100";
@@ -135,6 +144,7 @@ TEST_F(WorkerProcessTest, KillNineAndRestartGivesEveryPointOneResult) {
 }
 
 TEST_F(WorkerProcessTest, KillNineOfATrainerIsReportedAndHealed) {
+  coordinator_.SetDepth(1);
   coordinator_.AddPoints(2);
   Subprocess worker = Start(Command());
   const std::set<pid_t> trainers = AwaitTrainers(2);

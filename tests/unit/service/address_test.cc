@@ -22,12 +22,17 @@ struct Case {
 
 TEST(ListenAddressTest, WellFormedAddressesAreTakenApartAndJudged) {
   const Case cases[] = {
-      {"127.0.0.1:7171", "127.0.0.1", 7171, true}, {"127.8.9.10:0", "127.8.9.10", 0, true},
-      {"localhost:80", "localhost", 80, true},     {"[::1]:7171", "::1", 7171, true},
+      {"127.0.0.1:7171", "127.0.0.1", 7171, true},
+      {"127.8.9.10:0", "127.8.9.10", 0, true},
+      {"localhost:80", "localhost", 80, true},
+      {"[::1]:7171", "::1", 7171, true},
       {"[::ffff:127.0.0.1]:1", "::ffff:127.0.0.1", 1, true},
-      {"0.0.0.0:7171", "0.0.0.0", 7171, false},    {"[::]:7171", "::", 7171, false},
-      {"10.0.0.1:65535", "10.0.0.1", 65535, false}, {"node7.cluster:7171", "node7.cluster", 7171, false},
-      {"localhost.example.com:1", "localhost.example.com", 1, false}, {"128.0.0.1:1", "128.0.0.1", 1, false},
+      {"0.0.0.0:7171", "0.0.0.0", 7171, false},
+      {"[::]:7171", "::", 7171, false},
+      {"10.0.0.1:65535", "10.0.0.1", 65535, false},
+      {"node7.cluster:7171", "node7.cluster", 7171, false},
+      {"localhost.example.com:1", "localhost.example.com", 1, false},
+      {"128.0.0.1:1", "128.0.0.1", 1, false},
   };
   for (const Case& c : cases) {
     const auto address = ParseListenAddress(c.text);
@@ -40,9 +45,9 @@ TEST(ListenAddressTest, WellFormedAddressesAreTakenApartAndJudged) {
 }
 
 TEST(ListenAddressTest, MalformedAddressesAreRefusedWithTheFix) {
-  for (const char* text : {"", "7171", "127.0.0.1", ":7171", "127.0.0.1:", "127.0.0.1:seven", "127.0.0.1:-1",
-                           "127.0.0.1:65536", "127.0.0.1:99999999999", "::1:7171", "[::1]", "[zz]:1", "a b:1",
-                           "http://x:1", "unix:"}) {
+  for (const char* text :
+       {"", "7171", "127.0.0.1", ":7171", "127.0.0.1:", "127.0.0.1:seven", "127.0.0.1:-1", "127.0.0.1:65536",
+        "127.0.0.1:99999999999", "::1:7171", "[::1]", "[zz]:1", "a b:1", "http://x:1", "unix:"}) {
     const auto address = ParseListenAddress(text);
     EXPECT_EQ(address.status().code(), absl::StatusCode::kInvalidArgument) << text;
     EXPECT_THAT(std::string(address.status().message()), HasSubstr("such as 127.0.0.1:7171")) << text;

@@ -9,12 +9,12 @@
 namespace capsweep::service {
 namespace {
 
+using ::testing::HasSubstr;
 using testing_support::Coordinator;
 using testing_support::FastOptions;
 using testing_support::ScriptedWorker;
 using testing_support::SweepText;
 using testing_support::TempFolder;
-using ::testing::HasSubstr;
 
 constexpr auto kAccepted = v1::Acknowledgement::ACCEPTED;
 
@@ -316,7 +316,7 @@ TEST(ManyWorkersTest, AThousandOpenCallsAreHeldAndAnsweredWithEachPointOnce) {
     calls.push_back(std::make_unique<Call>());
     Call* call = calls.back().get();
     call->request = worker.Request();
-    call->request.set_max_wait_seconds(5);
+    call->request.set_max_wait_seconds(2);
     call->context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
     coordinator.workers->async()->Sync(&call->context, &call->request, &call->response, [&, call](grpc::Status status) {
       absl::MutexLock lock(&mu);
@@ -327,7 +327,9 @@ TEST(ManyWorkersTest, AThousandOpenCallsAreHeldAndAnsweredWithEachPointOnce) {
   ASSERT_TRUE(coordinator.Submit(SweepText("crowd", 2, 100)).ok());  // 400 points
   {
     absl::MutexLock lock(&mu);
-    ASSERT_TRUE(mu.AwaitWithTimeout(absl::Condition(+[](int* n) { return *n == 0; }, &open), absl::Seconds(30)));
+    ASSERT_TRUE(mu.AwaitWithTimeout(absl::Condition(
+                                        +[](int* n) { return *n == 0; }, &open),
+                                    absl::Seconds(30)));
   }
   std::set<int64_t> points;
   int64_t given = 0;

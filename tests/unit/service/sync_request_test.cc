@@ -107,13 +107,24 @@ std::vector<BadCase> BadCases() {
       {"torch_version:", [](R& r) { r.set_torch_version(std::string("1\0", 2)); }},
       {"labels:", [](R& r) { (*r.mutable_labels())["a b"] = "c"; }},
       {"labels.k:", [](R& r) { (*r.mutable_labels())["k"] = std::string(300, 'c'); }},
-      {"labels:", [](R& r) { for (int i = 0; i < 65; ++i) (*r.mutable_labels())[StrCat("l", i)] = ""; }},
+      {"labels:",
+       [](R& r) {
+         for (int i = 0; i < 65; ++i) (*r.mutable_labels())[StrCat("l", i)] = "";
+       }},
       {"max_wait_seconds:", [](R& r) { r.set_max_wait_seconds(-1); }},
       {"max_wait_seconds:", [](R& r) { r.set_max_wait_seconds(kNan); }},
       {"max_wait_seconds:", [](R& r) { r.set_max_wait_seconds(1e9); }},
       {"remaining_seconds:", [](R& r) { r.set_remaining_seconds(kInfinity); }},
-      {"devices:", [](R& r) { for (int i = 0; i < kMaxDevices; ++i) *r.add_devices() = r.devices(0); }},
-      {"devices[1].name:", [](R& r) { auto* d = r.add_devices(); *d = r.devices(0); d->clear_held(); }},
+      {"devices:",
+       [](R& r) {
+         for (int i = 0; i < kMaxDevices; ++i) *r.add_devices() = r.devices(0);
+       }},
+      {"devices[1].name:",
+       [](R& r) {
+         auto* d = r.add_devices();
+         *d = r.devices(0);
+         d->clear_held();
+       }},
       {"devices[0].name:", [](R& r) { r.mutable_devices(0)->set_name("CPU"); }},
       {"devices[0].name:", [](R& r) { r.mutable_devices(0)->set_name(std::string(33, 'c')); }},
       {"devices[0].kind:", [](R& r) { r.mutable_devices(0)->clear_kind(); }},
@@ -122,7 +133,9 @@ std::vector<BadCase> BadCases() {
       {"devices[0].slots:", [](R& r) { r.mutable_devices(0)->set_slots(0); }},
       {"devices[0].slots:", [](R& r) { r.mutable_devices(0)->set_slots(1 << 30); }},
       {"devices[0].held:",
-       [](R& r) { for (int i = 0; i <= kMaxHeldPerDevice; ++i) SetId(i + 1, 1, r.mutable_devices(0)->add_held()->mutable_id()); }},
+       [](R& r) {
+         for (int i = 0; i <= kMaxHeldPerDevice; ++i) SetId(i + 1, 1, r.mutable_devices(0)->add_held()->mutable_id());
+       }},
       {"devices[0].held[0].id.point_id:", [](R& r) { r.mutable_devices(0)->mutable_held(0)->clear_id(); }},
       {"devices[0].held[0].id.point_id:",
        [](R& r) { r.mutable_devices(0)->mutable_held(0)->mutable_id()->set_point_id(-3); }},
@@ -131,16 +144,25 @@ std::vector<BadCase> BadCases() {
       {"devices[0].held[0].progress:", [](R& r) { r.mutable_devices(0)->mutable_held(0)->set_progress(1.5); }},
       {"devices[0].held[0].progress:", [](R& r) { r.mutable_devices(0)->mutable_held(0)->set_progress(kNan); }},
       {"devices[0].held[1].id:", [](R& r) { SetId(1, 1, r.mutable_devices(0)->add_held()->mutable_id()); }},
-      {"results:", [](R& r) { for (int i = 0; i < kMaxReports; ++i) *r.add_results() = r.results(0); }},
+      {"results:",
+       [](R& r) {
+         for (int i = 0; i < kMaxReports; ++i) *r.add_results() = r.results(0);
+       }},
       {"results[0].id.point_id:", [](R& r) { r.mutable_results(0)->clear_id(); }},
       {"results[0].device:", [](R& r) { r.mutable_results(0)->set_device("cpu 0"); }},
       {"results[0].result:", [](R& r) { r.mutable_results(0)->clear_result(); }},
-      {"failures:", [](R& r) { for (int i = 0; i < kMaxReports; ++i) *r.add_failures() = r.failures(0); }},
+      {"failures:",
+       [](R& r) {
+         for (int i = 0; i < kMaxReports; ++i) *r.add_failures() = r.failures(0);
+       }},
       {"failures[0].id.attempt:", [](R& r) { r.mutable_failures(0)->mutable_id()->set_attempt(-1); }},
       {"failures[0].device:", [](R& r) { r.mutable_failures(0)->clear_device(); }},
       {"failures[0].cause:", [](R& r) { r.mutable_failures(0)->set_cause("bored"); }},
       {"failures[0].pack_size:", [](R& r) { r.mutable_failures(0)->set_pack_size(0); }},
-      {"handed_back:", [](R& r) { for (int i = 0; i < kMaxReports; ++i) *r.add_handed_back() = r.handed_back(0); }},
+      {"handed_back:",
+       [](R& r) {
+         for (int i = 0; i < kMaxReports; ++i) *r.add_handed_back() = r.handed_back(0);
+       }},
       {"handed_back[0].id.point_id:", [](R& r) { r.mutable_handed_back(0)->mutable_id()->set_point_id(0); }},
       {"handed_back[0].checkpoint_backend:", [](R& r) { r.mutable_handed_back(0)->clear_checkpoint_backend(); }},
   };
@@ -191,7 +213,8 @@ DetailsPtr SomeDetails() {
 }
 
 absl::Status Check(const PointResult& result, const DetailsPtr& details = SomeDetails()) {
-  return CheckResult(details, {{PointId(1), AttemptNumber(1)}, "cpu:0", 0, std::make_shared<const PointResult>(result)});
+  return CheckResult(details,
+                     {{PointId(1), AttemptNumber(1)}, "cpu:0", 0, std::make_shared<const PointResult>(result)});
 }
 
 TEST(CheckResultTest, APlausibleResultPassesAndOneOfAnUnknownPointDoesNot) {
