@@ -91,7 +91,7 @@ absl::StatusOr<FitReport> ReportFromJson(std::string_view json);
 // For people: per group a table of forms and baselines with errors, the parameters of the best form with intervals, and
 // sentences that claim no more than the numbers show.
 std::string ReportText(const FitReport& report);
-// The one sentence for the end of `capsweep run`.
+// The one sentence for the end of `capsweep run`; it does not name the group.
 std::string ReportSentence(const GroupFit& group);
 
 }  // namespace capsweep::ecm

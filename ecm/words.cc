@@ -273,10 +273,9 @@ std::string ReportText(const FitReport& report) {
 }
 
 std::string ReportSentence(const GroupFit& group) {
-  const std::string name = group.group.empty() ? "" : GroupName(group) + ": ";
-  if (!group.error.empty()) return absl::StrCat(name, "no capacity model could be fitted (", group.error, ").");
+  if (!group.error.empty()) return absl::StrCat("no capacity model could be fitted (", group.error, ").");
   const FormFit& best = group.forms.at(group.best);
-  std::string text = absl::StrCat(name, "the ECM form `", group.best, "` describes the ", group.rows_used,
+  std::string text = absl::StrCat("the ECM form `", group.best, "` describes the ", group.rows_used,
                                   " measured capacities with a mean error of ", Percent(best.mape));
   if (group.holdout.empty()) {
     text += ", untested on held-out rows";
