@@ -15,7 +15,7 @@
 namespace capsweep::cli {
 namespace {
 
-struct Options {
+struct DesignArguments {
   SourceOptions source;
   FitOptions fit;
   int64_t fit_id = 0;
@@ -24,7 +24,7 @@ struct Options {
   ecm::DesignRequest request;
 };
 
-absl::StatusOr<ecm::FitReport> LoadFit(const Options& options, Console& console) {
+absl::StatusOr<ecm::FitReport> LoadFit(const DesignArguments& options, Console& console) {
   if (!options.csv.empty()) {
     ASSIGN_OR_RETURN(const auto groups, ReadCsvGroups(options.csv));
     ASSIGN_OR_RETURN(const ecm::FitSettings settings, ToSettings(options.fit));
@@ -112,7 +112,7 @@ std::string CandidatesText(const std::vector<ecm::Candidate>& candidates, const 
                 safe_shown ? "" : "No candidate reaches the target at the lower bound of its interval.\n");
 }
 
-absl::StatusOr<int> Design(const Options& options, Console& console) {
+absl::StatusOr<int> Design(const DesignArguments& options, Console& console) {
   const int given = (options.fit_id != 0) + !options.csv.empty() + !options.sweep.empty();
   if (given != 1) {
     return absl::InvalidArgumentError("give one of: the name of a sweep, --fit ID, --csv FILE");
@@ -132,7 +132,7 @@ absl::StatusOr<int> Design(const Options& options, Console& console) {
 }  // namespace
 
 void AddDesignVerb(Verbs& verbs) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<DesignArguments>();
   ecm::DesignRequest& request = options->request;
   CLI::App* verb = verbs.Add("design", "The smallest model that memorizes a target number of items",
                              "capsweep design quickstart --target 500 --seq-len 8");

@@ -11,14 +11,14 @@
 namespace capsweep::cli {
 namespace {
 
-struct Options {
+struct FitArguments {
   SourceOptions source;
   FitOptions fit;
   std::string sweep, csv, format = "table";
 };
 
 // One line on where the fit went, or why it went nowhere. A fit that cannot be stored is still an answer.
-std::string StoreAndSay(Source& source, const Options& options, const std::string& fit_json) {
+std::string StoreAndSay(Source& source, const FitArguments& options, const std::string& fit_json) {
   const absl::StatusOr<int64_t> id = StoreFitOnce(source, options.sweep, fit_json, SettingsToJson(options.fit));
   if (!id.ok()) {
     return StrCat("the fit was not stored: ", id.status().message());
@@ -27,7 +27,7 @@ std::string StoreAndSay(Source& source, const Options& options, const std::strin
                 " --target ITEMS --seq-len N` uses it)");
 }
 
-absl::StatusOr<int> Fit(const Options& options, Console& console) {
+absl::StatusOr<int> Fit(const FitArguments& options, Console& console) {
   if (options.sweep.empty() == options.csv.empty()) {
     return absl::InvalidArgumentError("give either the name of a sweep or --csv FILE");
   }
@@ -65,7 +65,7 @@ absl::StatusOr<int> Fit(const Options& options, Console& console) {
 }  // namespace
 
 void AddFitVerb(Verbs& verbs) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<FitArguments>();
   CLI::App* verb = verbs.Add("fit", "Fit capacity models to a sweep or to a CSV of measurements",
                              "capsweep fit quickstart --holdout heads=4\n"
                              "  capsweep fit --csv mine.csv --format json   (columns heads,width,seq_len,capacity)");

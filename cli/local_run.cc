@@ -77,8 +77,10 @@ absl::Status LocalRun::StoreTrouble(Instant now) {
   if (health_.ok() || now - unhealthy_since_ < kUnwritablePatience) {
     return absl::OkStatus();
   }
+  // What follows the semicolon is advice to the operator of a coordinator, which waits; a run does not.
+  const std::string message(health_.message());
   return absl::ResourceExhaustedError(
-      StrCat("the run stops, the database cannot be written: ", health_.message(),
+      StrCat("the run stops, ", message.substr(0, message.find(';')),
              ". Every result that was stored is safe. Free space (or make the file writable) and run the same command "
              "again to continue"));
 }
@@ -115,11 +117,9 @@ absl::Status LocalRun::Submit(const SweepSpec& sweep) {
     StrAppend(&text, PointWord(submitted->points));
   } else if (extended) {
     StrAppend(&text, "the file differs from the stored one, the sweep is extended by ",
-              PointWord(submitted->new_points +
-                        std::max<int64_t>(0, submitted->points - existing->points - submitted->new_points)),
-              " to ", FormatCount(submitted->points));
+              PointWord(submitted->points - existing->points), " to ", FormatCount(submitted->points));
   } else {
-    StrAppend(&text, "continues, ", PointWord(submitted->points));
+    StrAppend(&text, "known here, ", PointWord(submitted->points));
   }
   if (submitted->done_points > 0) {
     StrAppend(&text, ", ", FormatCount(submitted->done_points), " of them already measured");
@@ -191,7 +191,10 @@ ProgressFrame LocalRun::Frame(const core::SweepCounts& counts, Instant now) {
       frame.elapsed_seconds > 0 ? static_cast<double>(counts.done - done_before_) / frame.elapsed_seconds : 0;
   frame.rate_per_second = counts.rate_per_second > 0 ? counts.rate_per_second : own_rate;
   const auto open = static_cast<double>(counts.running + counts.pending);
-  frame.eta_seconds = counts.eta_seconds >= 0 ? counts.eta_seconds : own_rate > 0 ? open / own_rate : -1;
+  frame.eta_seconds = open == 0                 ? 0
+                      : counts.eta_seconds >= 0 ? counts.eta_seconds
+                      : own_rate > 0            ? open / own_rate
+                                                : -1;
   frame.best = best_;
   return frame;
 }
@@ -292,6 +295,7 @@ absl::StatusOr<LocalRunOutcome> LocalRun::Run(const SweepSpec& sweep) {
   LocalRunOutcome outcome;
   outcome.signal = counts.state == core::SweepState::kFinished ? 0 : SignalWatch::Caught();
   outcome.state = core::ToWord(counts.state);
+  outcome.reason = counts.reason;
   outcome.points = counts.points;
   outcome.done = counts.done;
   outcome.failed = counts.failed;

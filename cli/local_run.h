@@ -27,8 +27,9 @@ struct LocalRunOptions {
 };
 
 struct LocalRunOutcome {
-  int signal = 0;     // SIGINT or SIGTERM that stopped it
-  std::string state;  // of the sweep
+  int signal = 0;      // SIGINT or SIGTERM that stopped it
+  std::string state;   // of the sweep
+  std::string reason;  // of that state; "" = nothing to say
   int64_t points = 0, done = 0, failed = 0;
 };
 

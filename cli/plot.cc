@@ -23,7 +23,7 @@
 namespace capsweep::cli {
 namespace {
 
-constexpr int kPanelWidth = 420, kPanelHeight = 340, kHeaderHeight = 60;
+constexpr int kPanelWidth = 420, kPanelHeight = 340, kHeaderHeight = 60, kLeastWidth = 640;
 constexpr int kCurveSamples = 60;
 constexpr Duration kDrawingLimit = std::chrono::seconds(60);
 
@@ -57,7 +57,8 @@ std::vector<Panel> MakePanels(const std::vector<ecm::Group>& groups, const ecm::
   for (const ecm::Group& group : groups) {
     const ecm::GroupFit* fit = nullptr;
     for (const ecm::GroupFit& candidate : report.groups) {
-      if (candidate.group == group.key && candidate.error.empty() && candidate.forms.contains(candidate.best)) {
+      if (candidate.group == group.key && candidate.error.empty() && candidate.forms.contains(candidate.best) &&
+          candidate.forms.at(candidate.best).skipped.empty()) {
         fit = &candidate;
       }
     }
@@ -195,8 +196,10 @@ std::string CapacityPlotScript(const std::string& title, const std::vector<ecm::
   const std::vector<double> heads = HeadsOf(groups);
   const size_t columns = std::min<size_t>(panels.size(), panels.size() <= 4 && panels.size() != 3 ? 2 : 3);
   const size_t rows = columns == 0 ? 1 : (panels.size() + columns - 1) / columns;
-  const int width = static_cast<int>(std::max<size_t>(1, columns)) * kPanelWidth;
+  const int width = std::max(kLeastWidth, static_cast<int>(columns) * kPanelWidth);
   const int height = static_cast<int>(rows) * kPanelHeight + kHeaderHeight;
+  const bool fitted =
+      std::any_of(panels.begin(), panels.end(), [](const Panel& panel) { return panel.fit != nullptr; });
   std::string script;
   if (format == PlotFormat::kSvg) {
     StrAppend(&script, "set terminal svg size ", width, ",", height, " font 'sans-serif,13' background rgb 'white'\n");
@@ -209,7 +212,8 @@ std::string CapacityPlotScript(const std::string& title, const std::vector<ecm::
       "set border 3 lc rgb '#606060'\nset tics nomirror out\nset grid lc rgb '#E0E0E0' lt 1 lw 0.6\n"
       "set key left top reverse Left samplen 1.5 spacing 1.05\nset offsets graph 0.05, graph 0.05, graph 0.08, 0\n"
       "set yrange [0:*]\nset decimalsign '.'\n",
-      "set multiplot layout ", rows, ",", std::max<size_t>(1, columns), " title ", Quoted(title),
+      "set multiplot layout ", rows, ",", std::max<size_t>(1, columns), " title ",
+      Quoted(StrCat(title, fitted ? " (mean ± SD over seeds; lines: best fit)" : " (mean ± SD over seeds)")),
       " noenhanced font ',16'\n");
   for (size_t i = 0; i < panels.size(); ++i) {
     script += PanelCommands(panels[i], heads, i, i % columns == 0, i + columns >= panels.size());

@@ -18,6 +18,10 @@ int64_t Settled(const ProgressFrame& frame) {
   return frame.done + frame.failed;
 }
 
+bool Over(const ProgressFrame& frame) {
+  return Settled(frame) >= frame.points;
+}
+
 int Percent(const ProgressFrame& frame) {
   return frame.points == 0 ? 100 : static_cast<int>(Settled(frame) * 100 / frame.points);
 }
@@ -51,11 +55,14 @@ std::string RenderBar(const ProgressFrame& frame, int columns, bool unicode, boo
   if (frame.failed > 0) {
     parts.push_back(StrCat(FormatCount(frame.failed), " failed"));
   }
-  parts.push_back(StrCat("ETA ", FormatDuration(frame.eta_seconds)));
+  parts.push_back(Over(frame) ? StrCat("took ", FormatDuration(frame.elapsed_seconds))
+                              : StrCat("ETA ", FormatDuration(frame.eta_seconds)));
   if (const std::string rate = Rate(frame.rate_per_second); !rate.empty()) {
     parts.push_back(rate);
   }
-  parts.push_back(StrCat(FormatCount(frame.running), " running"));
+  if (!Over(frame)) {
+    parts.push_back(StrCat(FormatCount(frame.running), " running"));
+  }
   if (!frame.best.empty()) {
     parts.push_back(StrCat("best ", frame.best));
   }
@@ -86,7 +93,7 @@ std::string RenderLine(const ProgressFrame& frame) {
     StrAppend(&line, ", ", rate);
   }
   StrAppend(&line, ", elapsed ", FormatDuration(frame.elapsed_seconds));
-  if (frame.eta_seconds >= 0) {
+  if (frame.eta_seconds >= 0 && !Over(frame)) {
     StrAppend(&line, ", about ", FormatDuration(frame.eta_seconds), " left");
   }
   if (!frame.best.empty()) {
@@ -140,7 +147,9 @@ void ProgressDisplay::Show(const ProgressFrame& frame, Instant now) {
 void ProgressDisplay::Say(const std::string& line) {
   Erase();
   console_.err << line << std::endl;
-  last_ = Instant();
+  if (bar_) {
+    last_ = Instant();  // the erased bar comes back with the next frame
+  }
 }
 
 void ProgressDisplay::Finish(const ProgressFrame& frame) {

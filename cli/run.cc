@@ -21,7 +21,7 @@ namespace {
 
 constexpr int64_t kFailuresListed = 20;
 
-struct Options {
+struct RunArguments {
   std::string spec, database, plot, trainer, devices = "auto";
   bool no_fit = false, no_plot = false, quiet = false, retry_failed = false;
 };
@@ -34,7 +34,7 @@ absl::Status CheckProgram(const std::string& path) {
 }
 
 // Everything that can be wrong with what the user gave, before anything is created.
-absl::StatusOr<SweepSpec> Validate(const Options& options) {
+absl::StatusOr<SweepSpec> Validate(const RunArguments& options) {
   ASSIGN_OR_RETURN(SweepSpec sweep, LoadSweep(options.spec));
   RETURN_IF_ERROR(plan::EnumerateGrid(sweep, [](const PointSpec&) { return absl::OkStatus(); }));
   RETURN_IF_ERROR(ValidateDevices(options.devices));
@@ -48,9 +48,11 @@ std::string DefaultPlotPath(const std::string& database, const std::string& swee
   return (std::filesystem::path(database).parent_path() / StrCat(sweep, "-capacity.svg")).string();
 }
 
-void ListFailedPoints(const std::string& database, const LocalRunOutcome& outcome, const std::string& sweep,
+void SayWhatIsMissing(const std::string& database, const LocalRunOutcome& outcome, const std::string& sweep,
                       Console& console) {
-  console.err << "\n" << FormatCount(outcome.failed) << " of " << FormatCount(outcome.points) << " points failed:\n";
+  console.err << "\nthe sweep is " << outcome.state << ": " << FormatCount(outcome.points - outcome.done) << " of "
+              << FormatCount(outcome.points) << " points are not measured, " << FormatCount(outcome.failed) << " failed"
+              << (outcome.reason.empty() ? "" : " (") << outcome.reason << (outcome.reason.empty() ? "\n" : ")\n");
   const auto source = OpenFileSource(database);
   if (source.ok()) {
     if (const auto table = (*source)->Query(FailedPointsSql(sweep, kFailuresListed), {}); table.ok()) {
@@ -62,10 +64,12 @@ void ListFailedPoints(const std::string& database, const LocalRunOutcome& outcom
   if (outcome.failed > kFailuresListed) {
     console.err << "  … and " << FormatCount(outcome.failed - kFailuresListed) << " more\n";
   }
-  console.err << "run the same command with --retry-failed to try them again" << std::endl;
+  if (outcome.failed > 0) {
+    console.err << "run the same command with --retry-failed to try them again" << std::endl;
+  }
 }
 
-absl::StatusOr<int> Run(const Options& options, Console& console) {
+absl::StatusOr<int> Run(const RunArguments& options, Console& console) {
   ASSIGN_OR_RETURN(const SweepSpec sweep, Validate(options));
   const std::string database = options.database.empty() ? StrCat(sweep.name, ".db") : options.database;
   LocalRunOptions run_options;
@@ -100,13 +104,8 @@ absl::StatusOr<int> Run(const Options& options, Console& console) {
   report.plot = !options.no_plot;
   report.plot_path = options.plot.empty() ? DefaultPlotPath(database, sweep.name) : options.plot;
   RETURN_IF_ERROR(WriteRunReport(report, console));
-  if (outcome.failed > 0) {
-    ListFailedPoints(database, outcome, sweep.name, console);
-    return kExitFailed;
-  }
   if (outcome.done < outcome.points) {
-    console.err << "the sweep is " << outcome.state << " with " << FormatCount(outcome.points - outcome.done)
-                << " points not measured" << std::endl;
+    SayWhatIsMissing(database, outcome, sweep.name, console);
     return kExitFailed;
   }
   return kExitOk;
@@ -115,7 +114,7 @@ absl::StatusOr<int> Run(const Options& options, Console& console) {
 }  // namespace
 
 void AddRunVerb(Verbs& verbs) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RunArguments>();
   CLI::App* verb = verbs.Add("run", "Train, measure and fit a sweep on this machine; run again to continue",
                              "capsweep run sweeps/quickstart.yaml --db quickstart.db");
   verb->add_option("spec", options->spec, "The sweep file (docs/sweep-file.md)")->required()->type_name("SPEC");

@@ -69,13 +69,19 @@ class FileSource : public Source {
                                    const std::string& settings_json) override {
     store::Options options;
     options.create = false;
-    ASSIGN_OR_RETURN(const auto writer, store::Store::Open(path_, options));
-    return writer->AddFit(sweep, fit_json, settings_json);
+    // The last connection to close folds the write-ahead log into the file; one that only reads cannot.
+    reader_.reset();
+    absl::StatusOr<int64_t> id = [&]() -> absl::StatusOr<int64_t> {
+      ASSIGN_OR_RETURN(const auto writer, store::Store::Open(path_, options));
+      return writer->AddFit(sweep, fit_json, settings_json);
+    }();
+    ASSIGN_OR_RETURN(reader_, store::Reader::Open(path_));
+    return id;
   }
 
  private:
   const std::string path_;
-  const std::unique_ptr<store::Reader> reader_;
+  std::unique_ptr<store::Reader> reader_;
 };
 
 class RemoteSource : public Source {

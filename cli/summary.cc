@@ -80,7 +80,9 @@ std::string GroupTitle(const Key& group) {
 
 std::string ShortGroupTitle(const Key& group, const std::vector<ecm::Group>& all) {
   std::vector<std::string> differing;
-  for (const auto& [field, value] : group) {
+  for (const auto& entry : group) {
+    const std::string& field = entry.first;
+    const std::string& value = entry.second;
     const bool differs = std::any_of(all.begin(), all.end(), [&](const ecm::Group& other) {
       const auto found = other.key.find(field);
       return found == other.key.end() || found->second != value;

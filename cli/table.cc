@@ -183,6 +183,7 @@ void RowWriter::Header(const std::vector<std::string>& names) {
       show(static_cast<size_t>(found - names.begin()));
     }
   }
+  kept_ = TextTable(names_);
   if (format_ == Format::kCsv) {
     for (size_t i = 0; i < names_.size(); ++i) {
       buffer_ += i == 0 ? "" : ",";
@@ -195,7 +196,7 @@ void RowWriter::Header(const std::vector<std::string>& names) {
 void RowWriter::Row(const std::vector<store::Cell>& row) {
   switch (format_) {
     case Format::kTable:
-      kept_.push_back(row);
+      Keep(row);
       break;
     case Format::kCsv:
       AppendCsv(row);
@@ -220,19 +221,19 @@ void RowWriter::Finish() {
     buffer_ += rows_ == 0 ? "[]\n" : "\n]\n";
   }
   if (format_ == Format::kTable) {
-    TextTable table(names_);
-    for (const auto& row : kept_) {
-      std::vector<std::string> cells;
-      cells.reserve(shown_.size());
-      for (size_t i = 0; i < shown_.size(); ++i) {
-        cells.push_back(TextCell(row[shown_[i]], boolean_[i]));
-      }
-      table.Add(std::move(cells));
-    }
-    buffer_ += table.ToString();
+    buffer_ += kept_.ToString();
   }
   Flush();
   out_.flush();
+}
+
+void RowWriter::Keep(const std::vector<store::Cell>& row) {
+  std::vector<std::string> cells;
+  cells.reserve(shown_.size());
+  for (size_t i = 0; i < shown_.size(); ++i) {
+    cells.push_back(TextCell(row[shown_[i]], boolean_[i]));
+  }
+  kept_.Add(std::move(cells));
 }
 
 void RowWriter::AppendCsv(const std::vector<store::Cell>& row) {

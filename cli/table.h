@@ -27,39 +27,6 @@ std::string JsonCell(const store::Cell& cell, bool boolean);
 // One field of a CSV line: quoted if it holds a comma, a quote or a line break.
 std::string CsvField(std::string_view text);
 
-// Writes a result set as its rows arrive, so that memory does not grow with it; only kTable keeps the rows, to align
-// them. Columns named in `columns` that the rows lack are left out; an empty list shows all.
-class RowWriter {
- public:
-  RowWriter(std::ostream& out, Format format, std::vector<std::string> columns = {});
-  // `names` are the columns of every row given later.
-  void Header(const std::vector<std::string>& names);
-  void Row(const std::vector<store::Cell>& row);
-  // Must be called once, after the last row (also when there was none).
-  void Finish();
-  int64_t rows() const { return rows_; }
-
- private:
-  void AppendCsv(const std::vector<store::Cell>& row);
-  void AppendJson(const std::vector<store::Cell>& row);
-  void Flush();
-
-  std::ostream& out_;
-  const Format format_;
-  const std::vector<std::string> wanted_;
-  std::vector<std::string> names_;      // of the shown columns
-  std::vector<std::string> json_keys_;  // `"name": `, parallel to names_
-  std::vector<size_t> shown_;           // indexes into a row
-  std::vector<bool> boolean_;           // parallel to names_
-  std::vector<std::vector<store::Cell>> kept_;
-  std::string buffer_;
-  int64_t rows_ = 0;
-};
-
-// The whole table at once.
-void WriteTable(std::ostream& out, Format format, const store::Table& table,
-                const std::vector<std::string>& columns = {});
-
 // Text columns aligned for people; a column is right-aligned if all its cells are numbers (or empty). Long cells are
 // not wrapped. `rows` hold text as shown.
 class TextTable {
@@ -73,5 +40,39 @@ class TextTable {
   std::vector<std::string> header_;
   std::vector<std::vector<std::string>> rows_;
 };
+
+// Writes a result set as its rows arrive, so that memory does not grow with it; only kTable keeps what it shows, to
+// align it. Columns named in `columns` that the rows lack are left out; an empty list shows all.
+class RowWriter {
+ public:
+  RowWriter(std::ostream& out, Format format, std::vector<std::string> columns = {});
+  // `names` are the columns of every row given later.
+  void Header(const std::vector<std::string>& names);
+  void Row(const std::vector<store::Cell>& row);
+  // Must be called once, after the last row (also when there was none).
+  void Finish();
+  int64_t rows() const { return rows_; }
+
+ private:
+  void Keep(const std::vector<store::Cell>& row);
+  void AppendCsv(const std::vector<store::Cell>& row);
+  void AppendJson(const std::vector<store::Cell>& row);
+  void Flush();
+
+  std::ostream& out_;
+  const Format format_;
+  const std::vector<std::string> wanted_;
+  std::vector<std::string> names_;      // of the shown columns
+  std::vector<std::string> json_keys_;  // `"name": `, parallel to names_
+  std::vector<size_t> shown_;           // indexes into a row
+  std::vector<bool> boolean_;           // parallel to names_
+  TextTable kept_{{}};
+  std::string buffer_;
+  int64_t rows_ = 0;
+};
+
+// The whole table at once.
+void WriteTable(std::ostream& out, Format format, const store::Table& table,
+                const std::vector<std::string>& columns = {});
 
 }  // namespace capsweep::cli

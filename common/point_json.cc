@@ -12,7 +12,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 template <class T>
-bool Assign(const Json& json, T& out) {
+bool AssignField(const Json& json, T& out) {
   if constexpr (std::is_same_v<T, bool>) {
     if (!json.is_boolean()) return false;
     out = json.get<bool>();
@@ -76,7 +76,7 @@ absl::StatusOr<PointSpec> PointFromJson(std::string_view text) {
     const auto it = json.find(std::string(name));
     if (it == json.end()) return;
     ++known;
-    if (!Assign(*it, value) && status.ok()) {
+    if (!AssignField(*it, value) && status.ok()) {
       status = absl::InvalidArgumentError(
           StrCat(name, ": ", it->dump(-1, ' ', false, Json::error_handler_t::replace), " must be ",
                        Wanted<std::decay_t<decltype(value)>>()));
@@ -84,7 +84,8 @@ absl::StatusOr<PointSpec> PointFromJson(std::string_view text) {
   });
   if (!status.ok()) return status;
   if (known != json.size()) {
-    for (const auto& [name, value] : json.items()) {
+    for (const auto& item : json.items()) {
+      const std::string& name = item.key();
       bool found = false;
       VisitFields(point, [&](std::string_view field, const auto&) { found = found || field == name; });
       if (!found) return absl::InvalidArgumentError(StrCat(name, ": no such field of a point"));

@@ -10,11 +10,11 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "ecm/statistics.h"
 
 namespace capsweep::ecm {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 // A term whose part orthogonal to the earlier terms is smaller than this share of it cannot be identified.
 constexpr double kRankTolerance = 1e-8;
 constexpr int kRefinements = 30;

@@ -64,6 +64,32 @@ std::optional<std::vector<double>> StandardErrors(const FormSearch& search, cons
   return errors;
 }
 
+// What the parameters of one branch are learnt from.
+struct Branch {
+  int rows = 0, parameters = 0;
+
+  int degrees() const { return std::max(1, rows - parameters); }
+  // Percentile level of each end of an expanded 95 % interval.
+  double tail() const {
+    const double inflate = std::sqrt(static_cast<double>(std::max(rows, 1)) / degrees());
+    return 0.5 * std::erfc(inflate * StudentT975(degrees()) / std::sqrt(2.0));
+  }
+};
+
+// The branch that grows with width, and αH + β.
+std::pair<Branch, Branch> MeasureBranches(const FormSearch& search, const FitData& data) {
+  const Variant& variant = search.variant;
+  std::vector<double> predicted(data.rows());
+  std::vector<bool> saturated;
+  Evaluate(variant, search.best.theta, data, predicted.data(), nullptr, &saturated);
+  Branch slope, bound;
+  bound.rows = variant.linear ? static_cast<int>(std::count(saturated.begin(), saturated.end(), true)) : data.rows();
+  slope.rows = data.rows() - bound.rows;
+  bound.parameters = int{variant.free[variant.form->alpha()]} + int{variant.free[variant.form->beta()]};
+  slope.parameters = variant.free_count() - bound.parameters;
+  return {slope, bound};
+}
+
 }  // namespace
 
 std::vector<Theta> BootstrapDraws(const FormSearch& search, const std::vector<Row>& rows,
@@ -103,20 +129,21 @@ ParameterIntervals MakeIntervals(const FormSearch& search, const FitData& data, 
   const Bounds bounds = ParameterBounds(form, data);
   const Theta low_bound = Unscale(form, bounds.low, data.scale), high_bound = Unscale(form, bounds.high, data.scale);
   const Theta best = Unscale(form, search.best.theta, data.scale);
-  const double t = StudentT975(std::max(1, data.rows() - search.variant.free_count()));
+  const auto [slope, bound] = MeasureBranches(search, data);
   for (int p = 0; p < form.size(); ++p) {
     if (!search.variant.free[p]) continue;
+    const Branch& branch = p < form.alpha() ? slope : bound;
     std::vector<double> sample;
     for (const Theta& theta : draws) sample.push_back(theta[p]);
     double low = best[p], high = best[p];
     if (!sample.empty()) {
-      low = std::min(low, Quantile(sample, 0.025));
-      high = std::max(high, Quantile(sample, 0.975));
+      low = std::min(low, Quantile(sample, branch.tail()));
+      high = std::max(high, Quantile(sample, 1 - branch.tail()));
     }
     if (errors) {
       Theta scaled_error{};
       scaled_error[p] = (*errors)[p];
-      const double half = t * Unscale(form, scaled_error, data.scale)[p];
+      const double half = StudentT975(branch.degrees()) * Unscale(form, scaled_error, data.scale)[p];
       low = std::min(low, std::max(best[p] - half, low_bound[p]));
       high = std::max(high, std::min(best[p] + half, high_bound[p]));
     }

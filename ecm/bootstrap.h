@@ -30,8 +30,10 @@ struct ParameterIntervals {
   bool covariance_used = false;  // false: ill-conditioned (condition above 1e10) or no degrees of freedom
 };
 
-// 95 % per free parameter: the hull of the percentile interval and θ ± t·√diag(s²(JᵀWJ)⁻¹). The percentile interval
-// alone covers too rarely with a few dozen rows per branch; the covariance alone is wrong near the kink and at bounds.
+// 95 % per free parameter: the hull of the percentile interval and θ ± t·√diag(s²(JᵀWJ)⁻¹). Either alone covers too
+// rarely: the percentiles with few rows per branch, the covariance near the kink and at bounds. A parameter only learns
+// from the m rows of its branch, where p parameters were fitted, so t has m − p degrees of freedom, and the percentiles
+// are taken at Φ(∓√(m/(m−p))·t) in place of 2.5 and 97.5 % (the expanded percentile interval of Hesterberg 2015).
 ParameterIntervals MakeIntervals(const FormSearch& search, const FitData& data, const std::vector<Theta>& draws);
 
 }  // namespace capsweep::ecm

@@ -119,10 +119,10 @@ Json GroupToJson(const GroupFit& fit) {
 }
 
 // The readers below throw nlohmann's exceptions; ReportFromJson is the boundary.
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
 
 double ReadNumber(const Json& json) {
-  return json.is_null() ? kNaN : json.get<double>();
+  return json.is_null() ? kMissing : json.get<double>();
 }
 double ReadNumber(const Json& object, const char* key, double otherwise) {
   const auto it = object.find(key);
@@ -189,14 +189,14 @@ PredictedRow ReadPoint(const Json& json) {
   point.row.heads = json.at("heads").get<double>();
   point.row.width = json.at("width").get<double>();
   point.row.seq_len = json.at("seq_len").get<double>();
-  point.row.capacity = ReadNumber(json, "capacity", kNaN);
+  point.row.capacity = ReadNumber(json, "capacity", kMissing);
   point.row.sd = ReadNumber(json, "sd", -1);
   point.row.repeats = ReadInt(json, "repeats");
   point.row.dataset_size = ReadNumber(json, "dataset_size", 0);
   point.row.budget_steps = ReadNumber(json, "budget_steps", 0);
-  point.predicted = ReadNumber(json, "predicted", kNaN);
-  point.lower = ReadNumber(json, "lower", kNaN);
-  point.upper = ReadNumber(json, "upper", kNaN);
+  point.predicted = ReadNumber(json, "predicted", kMissing);
+  point.lower = ReadNumber(json, "lower", kMissing);
+  point.upper = ReadNumber(json, "upper", kMissing);
   point.used = json.at("used").get<bool>();
   point.why_not_used = ReadText(json, "why_not_used");
   return point;

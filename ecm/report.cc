@@ -20,10 +20,8 @@
 namespace capsweep::ecm {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr int kFewestStarts = 64;
 constexpr int kMostDraws = 200;  // kept in the report
-constexpr int kFewestSaturatedRows = 3;
 constexpr int kFewRows = 12;
 constexpr double kAiccTie = 1e-3;  // two forms closer than this fit the same: the earlier one is named
 

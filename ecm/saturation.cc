@@ -14,7 +14,6 @@
 namespace capsweep::ecm {
 namespace {
 
-constexpr int kFewestSaturatedRows = 3;
 constexpr double kAiccMargin = 2;
 constexpr double kLargestElasticity = 0.7;
 constexpr double kBudgetStep = 3;

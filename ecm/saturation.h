@@ -9,6 +9,9 @@
 
 namespace capsweep::ecm {
 
+// Rows that must lie on the bound before anything is said of it.
+inline constexpr int kFewestSaturatedRows = 3;
+
 struct Saturation {
   std::string word = "not observed";  // observed | budget-limited | not observed
   std::string reason;                 // one sentence

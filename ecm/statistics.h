@@ -1,11 +1,14 @@
 // Error measures, information criteria and quantiles shared by forms and baselines.
 #pragma once
 
+#include <limits>
 #include <vector>
 
 #include "ecm/report.h"
 
 namespace capsweep::ecm {
+
+inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 // Linear interpolation between order statistics; NaN of an empty sample. q in [0, 1].
 double Quantile(std::vector<double> sample, double q);

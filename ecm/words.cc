@@ -34,7 +34,7 @@ std::string Figure(const std::optional<double>& value) {
 }
 
 std::string Percent(double value) {
-  return absl::StrFormat(value < 10 ? "%.2g %%" : "%.0f %%", value);
+  return value < 10 ? absl::StrFormat("%.2g %%", value) : absl::StrFormat("%.0f %%", value);
 }
 
 // Left-aligned first and last column, the others right-aligned.

@@ -9,6 +9,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/ascii.h"
 #include "common/status.h"
+#include "common/sweep/errors.h"
 #include "common/sweep/scalars.h"
 #include "common/text.h"
 
@@ -17,11 +18,6 @@ namespace {
 
 constexpr std::string_view kForms =
     "use a value, a list, {from, to, step}, {log2: [low, high]} or {geometric: {from, to, count}}";
-
-template <class... Args>
-absl::Status Bad(const Args&... args) {
-  return absl::InvalidArgumentError(StrCat(args...));
-}
 
 const YamlNode* Find(const YamlNode& map, std::string_view name) {
   for (const auto& [key, node] : map.fields) {

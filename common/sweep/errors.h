@@ -8,8 +8,15 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "common/text.h"
 
 namespace capsweep::sweep {
+
+// InvalidArgument with the parts joined.
+template <class... Args>
+absl::Status Bad(const Args&... args) {
+  return absl::InvalidArgumentError(StrCat(args...));
+}
 
 class Errors {
  public:

@@ -23,11 +23,6 @@ constexpr std::array<std::string_view, 12> kFunctions = {"min", "max",  "sqrt", 
 constexpr std::array<std::string_view, 17> kOperators = {"<=", ">=", "==", "!=", "&&", "||", "+", "-", "*",
                                                          "/",  "^",  "%",  "<",  ">",  "!",  "?", ":"};
 
-template <class... Args>
-absl::Status Bad(const Args&... args) {
-  return absl::InvalidArgumentError(StrCat(args...));
-}
-
 bool IsNameChar(char c) {
   return absl::ascii_isalnum(c) || c == '_';
 }

@@ -13,11 +13,6 @@ namespace {
 
 constexpr double kMaxWhole = 9007199254740992.0;  // 2^53: beyond it reals skip whole numbers
 
-template <class... Args>
-absl::Status Bad(const Args&... args) {
-  return absl::InvalidArgumentError(StrCat(args...));
-}
-
 bool IsDigitAt(std::string_view text, size_t i) {
   return i < text.size() && absl::ascii_isdigit(text[i]);
 }

@@ -15,8 +15,8 @@ using Scalar = std::variant<bool, int64_t, double, std::string>;
 
 // One axis: a field with the values it takes in file order (a scalar is an axis of one value), or an expression.
 struct Axis {
-  std::string field;      // as in PointSpec ("heads"), plus "head_dim" which may hold the word "split"
-  int line = 0;           // in the sweep file, for messages
+  std::string field;           // as in PointSpec ("heads"), plus "head_dim" which may hold the word "split"
+  int line = 0;                // in the sweep file, for messages
   std::vector<Scalar> values;  // empty if expression is set
   std::string expression;      // text after '=', "" if none
 };
@@ -37,8 +37,8 @@ struct SweepSpec {
   int where_line = 0;
   std::string measure = "grid";
   SweepLimits limits;
-  std::string text;             // the file as given
-  std::string file_name;        // for messages
+  std::string text;       // the file as given
+  std::string file_name;  // for messages
 };
 
 }  // namespace capsweep

@@ -158,7 +158,7 @@ class TreeBuilder : public YAML::EventHandler {
     if (!open_.empty() && open_.back().node.kind == YamlNode::Kind::kMap && !open_.back().has_key) {
       Stop(mark, "a list or mapping is used as a field name; write \"name: value\"");
     }
-    open_.push_back(OpenNode{MakeNode(kind, mark)});
+    open_.push_back(OpenNode{MakeNode(kind, mark), {}});
   }
 
   void Close() {
@@ -184,7 +184,7 @@ class TreeBuilder : public YAML::EventHandler {
     parent.has_key = false;
     if (node.kind == YamlNode::Kind::kNull) node.line = parent.key_line;  // yaml-cpp gives the line after it
     if (!parent.repeated) {
-      parent.node.fields.emplace_back(std::move(parent.key), std::move(node));
+      parent.node.fields.push_back({std::move(parent.key), std::move(node)});
     }
   }
 

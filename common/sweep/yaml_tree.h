@@ -10,15 +10,22 @@
 
 namespace capsweep::sweep {
 
+struct YamlField;
+
 struct YamlNode {
   enum class Kind { kNull, kScalar, kList, kMap };
 
   Kind kind = Kind::kNull;
-  int line = 1;                                          // where the node starts, from 1
-  std::string text;                                      // of a scalar
-  bool quoted = false;                                   // scalar written in quotes or as a block: text, never a number
-  std::vector<YamlNode> items;                           // of a list
-  std::vector<std::pair<std::string, YamlNode>> fields;  // of a map, in file order, keys unique
+  int line = 1;                   // where the node starts, from 1
+  std::string text;               // of a scalar
+  bool quoted = false;            // scalar written in quotes or as a block: text, never a number
+  std::vector<YamlNode> items;    // of a list
+  std::vector<YamlField> fields;  // of a map, in file order, keys unique
+};
+
+struct YamlField {
+  std::string key;
+  YamlNode node;
 };
 
 // Reads the one document of `text`. Refuses, with a line in `errors`: text over 1 MiB, anything that is not UTF-8 text,

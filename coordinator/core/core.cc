@@ -112,6 +112,10 @@ void Core::State::On(const StoreCommitted& event) {
     }
     released.push_back(std::move(w.reply));
   }
+  while (!uncommitted.empty() && uncommitted.front().first <= committed) {
+    --sweeps[uncommitted.front().second].uncommitted;
+    uncommitted.pop_front();
+  }
   On(StoreWritable{});
 }
 
@@ -136,12 +140,15 @@ std::vector<SweepCounts> Core::Sweeps(Instant now) const {
     c.name = sweep.row.name;
     c.state = sweep.row.state;
     c.reason = sweep.reason;
+    if (c.state == SweepState::kFinished && sweep.uncommitted > 0) {
+      c.state = SweepState::kRunning;
+    }
     for (int64_t n : sweep.counts) {
       c.points += n;
     }
     c.pending = sweep.Count(PointState::kPending);
-    c.running = sweep.Count(PointState::kRunning);
-    c.done = sweep.Count(PointState::kDone);
+    c.running = sweep.Count(PointState::kRunning) + sweep.uncommitted;
+    c.done = sweep.Count(PointState::kDone) - sweep.uncommitted;
     c.failed = sweep.Count(PointState::kFailed);
     c.cancelled = sweep.Count(PointState::kCancelled);
     c.rate_per_second = sweep.rate.PerSecond(now);

@@ -92,6 +92,8 @@ Acknowledgement Core::State::TakeResult(Worker& worker, const ResultReport& repo
   SetState(index, PointState::kDone);
   for (SweepIndex i : SweepsOf(p)) {
     sweeps[i].rate.Add(now);
+    ++sweeps[i].uncommitted;
+    uncommitted.emplace_back(NextTicket(), i);
   }
   Measure(worker, report, p);
   return {id, Verdict::kAccepted, ""};

@@ -3,6 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "common/text.h"
 
 namespace capsweep::service {
 
@@ -25,5 +29,10 @@ inline constexpr size_t kMaxSqlBytes = 64 << 10;
 inline constexpr size_t kMaxSweepFileBytes = 1 << 20;
 inline constexpr size_t kMaxFitBytes = 3 << 20;
 inline constexpr int32_t kMaxPriority = 1000;  // also of the negative
+
+// The refusal of a field beyond its limits.
+inline absl::Status Bad(std::string_view field, std::string_view what) {
+  return absl::InvalidArgumentError(StrCat(field, ": ", what));
+}
 
 }  // namespace capsweep::service

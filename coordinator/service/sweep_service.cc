@@ -22,10 +22,6 @@ namespace {
 
 constexpr size_t kMaxWaitingCalls = 256;  // per pool
 
-absl::Status Bad(std::string_view field, std::string_view what) {
-  return absl::InvalidArgumentError(StrCat(field, ": ", what));
-}
-
 absl::Status CheckLength(std::string_view field, const std::string& text, size_t max_bytes) {
   return text.size() <= max_bytes
              ? absl::OkStatus()
