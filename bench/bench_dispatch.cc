@@ -1,6 +1,6 @@
 // Durable no-op points per second through the engine (core, store with synchronous=FULL, assignment details), without
-// and with gRPC, against a named baseline of the same run: one SQLite transaction per result. Also prints what one fsync
-// costs here, because that decides every durability figure.
+// and with gRPC, against a named baseline of the same run: one SQLite transaction per result. Also prints what one
+// fsync costs here, because that decides every durability figure.
 //
 //   bench_dispatch [POINTS=20000]        text table; --json prints one array
 #include <fcntl.h>
@@ -240,9 +240,11 @@ int Main(int argc, char** argv) {
   const double fsync_micros = FsyncMicros(folder);
   const int64_t few = std::min<int64_t>(points, 2'000);
   std::vector<Row> rows;
-  rows.push_back({"one worker, one slot: a commit per result", static_cast<double>(few) / OnePerCommit(folder, few), 1});
+  rows.push_back(
+      {"one worker, one slot: a commit per result", static_cast<double>(few) / OnePerCommit(folder, few), 1});
   rows.push_back({"two workers, group commit", static_cast<double>(points) / TwoWorkers(folder, points, false), 0});
-  rows.push_back({"two workers, group commit, over gRPC", static_cast<double>(points) / TwoWorkers(folder, points, true), 0});
+  rows.push_back(
+      {"two workers, group commit, over gRPC", static_cast<double>(points) / TwoWorkers(folder, points, true), 0});
   for (Row& row : rows) row.ratio = row.points_per_second / rows[0].points_per_second;
   Print(rows, fsync_micros, points, json);
   std::filesystem::remove_all(folder);
@@ -252,4 +254,6 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace capsweep
 
-int main(int argc, char** argv) { return capsweep::Main(argc, argv); }
+int main(int argc, char** argv) {
+  return capsweep::Main(argc, argv);
+}

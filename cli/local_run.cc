@@ -16,6 +16,9 @@ constexpr Duration kBestEvery = std::chrono::seconds(2);
 constexpr Duration kUnwritablePatience = std::chrono::seconds(3);
 constexpr Duration kWorkerStop = std::chrono::seconds(9);
 constexpr int64_t kFailuresShown = 10;
+// A trainer that died is started again within seconds; one that cannot start at all never gets further.
+constexpr Duration kBrokenDevicesPatience = std::chrono::seconds(20);
+constexpr std::string_view kStarting = "its trainer is starting";  // what the agent says before the first greeting
 
 std::string PointWord(int64_t n) {
   return n == 1 ? "1 point" : StrCat(FormatCount(n), " points");
@@ -235,6 +238,34 @@ void LocalRun::ShowEvents(ProgressDisplay& display) {
   }
 }
 
+absl::Status LocalRun::WatchDevices(Instant now, ProgressDisplay& display) {
+  std::string broken;
+  bool works = false, any = false;
+  for (const core::WorkerView& worker : engine_->Workers()) {
+    if (worker.state == core::WorkerState::kLost) {
+      continue;
+    }
+    for (const core::DeviceView& device : worker.devices) {
+      any = true;
+      if (device.state == "idle" || device.state == "busy" || device.reason == kStarting) {
+        works = true;
+        continue;
+      }
+      StrAppend(&broken, "\n  ", device.name, ": ", device.reason);
+      if (shown_devices_.insert(device.name).second) {
+        display.Say(StrCat("device ", device.name, " does not work at the moment: ", device.reason));
+      }
+    }
+  }
+  if (works || !any || devices_worked_ == Instant()) {
+    devices_worked_ = now;
+  }
+  return now - devices_worked_ < kBrokenDevicesPatience
+             ? absl::OkStatus()
+             : absl::FailedPreconditionError(
+                   StrCat("no device works; choose others with --devices, see ", worker_->log_path(), ":", broken));
+}
+
 absl::Status LocalRun::Train(const std::string& sweep) {
   ProgressDisplay display(console_, options_.quiet);
   Instant next_events{};
@@ -245,6 +276,7 @@ absl::Status LocalRun::Train(const std::string& sweep) {
     ShowFailures(counts, display);
     if (now >= next_events) {
       ShowEvents(display);
+      RETURN_IF_ERROR(WatchDevices(now, display));
       next_events = now + std::chrono::seconds(1);
     }
     if (counts.state != core::SweepState::kRunning || SignalWatch::Caught() != 0) {

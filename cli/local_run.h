@@ -56,6 +56,8 @@ class LocalRun {
   absl::Status StoreTrouble(Instant now);
   void ShowFailures(const core::SweepCounts& counts, ProgressDisplay& display);
   void ShowEvents(ProgressDisplay& display);
+  // Says once why a device cannot work. FailedPrecondition when none could for a while: nobody would ever finish.
+  absl::Status WatchDevices(Instant now, ProgressDisplay& display);
   ProgressFrame Frame(const core::SweepCounts& counts, Instant now);
   void RefreshBest(const std::string& sweep, Instant now);
   absl::StatusOr<store::Table> Query(const std::string& sql);
@@ -78,6 +80,8 @@ class LocalRun {
   int64_t done_before_ = 0;
   std::set<int64_t> shown_failures_;
   int64_t last_event_ = 0;
+  std::set<std::string> shown_devices_;
+  Instant devices_worked_{};  // when a device was last seen that works or starts
   std::string best_;
   Instant next_best_{};
 };

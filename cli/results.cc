@@ -89,7 +89,12 @@ absl::StatusOr<int> Query(const QueryOptions& options, Console& console) {
   store::QueryLimits limits;
   limits.max_rows = options.max_rows;
   limits.max_time = FromSeconds(options.timeout_seconds);
-  ASSIGN_OR_RETURN(const store::Table table, source->Query(options.sql, limits));
+  const absl::StatusOr<store::Table> answer = source->Query(options.sql, limits);
+  if (absl::IsDeadlineExceeded(answer.status())) {
+    return absl::InvalidArgumentError(answer.status().message());  // the user's to mend, like any other bad query
+  }
+  RETURN_IF_ERROR(answer.status());
+  const store::Table& table = *answer;
   WriteTable(console.out, format, table);
   if (table.truncated) {
     console.err << "capsweep: a limit cut the answer off after " << table.rows.size()

@@ -10,8 +10,12 @@ using Instant = std::chrono::steady_clock::time_point;
 using Duration = std::chrono::steady_clock::duration;
 using Seconds = std::chrono::duration<double>;
 
-inline double ToSeconds(Duration d) { return std::chrono::duration_cast<Seconds>(d).count(); }
-inline Duration FromSeconds(double s) { return std::chrono::duration_cast<Duration>(Seconds(s)); }
+inline double ToSeconds(Duration d) {
+  return std::chrono::duration_cast<Seconds>(d).count();
+}
+inline Duration FromSeconds(double s) {
+  return std::chrono::duration_cast<Duration>(Seconds(s));
+}
 
 class Clock {
  public:

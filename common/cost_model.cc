@@ -39,7 +39,8 @@ double FlopsPerStep(const PointSpec& p) {
 
 double EstimateSeconds(const PointSpec& p) {
   const double steps = static_cast<double>(BudgetSteps(p));
-  const double step = kSecondsPerStep + kSecondsPerLayerStep * static_cast<double>(p.layers) + FlopsPerStep(p) / kFlopsPerSecond;
+  const double step =
+      kSecondsPerStep + kSecondsPerLayerStep * static_cast<double>(p.layers) + FlopsPerStep(p) / kFlopsPerSecond;
   const double epochs = steps / static_cast<double>(StepsPerEpoch(p));
   const double evaluations = epochs / static_cast<double>(p.eval_every) + 1;
   const double evaluation = 1e-3 + ForwardFlops(p, static_cast<double>(p.dataset_size)) / kFlopsPerSecond;

@@ -10,9 +10,9 @@
 #include <filesystem>
 #include <utility>
 
-#include "common/text.h"
 #include "common/hash.h"
 #include "common/status.h"
+#include "common/text.h"
 
 namespace capsweep {
 namespace {
@@ -60,8 +60,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes)
   if (S_ISDIR(info.st_mode)) return absl::InvalidArgumentError(StrCat(path, " is a folder, not a file"));
   if (!S_ISREG(info.st_mode)) return absl::InvalidArgumentError(StrCat(path, " is not a regular file"));
   if (info.st_size > max_bytes) {
-    return absl::InvalidArgumentError(
-        StrCat(path, " has ", info.st_size, " bytes; at most ", max_bytes, " are read"));
+    return absl::InvalidArgumentError(StrCat(path, " has ", info.st_size, " bytes; at most ", max_bytes, " are read"));
   }
   std::string bytes;
   char buffer[1 << 16];
@@ -127,8 +126,8 @@ absl::StatusOr<FileLock> FileLock::TryAcquire(const std::string& path) {
     char holder[32] = {};
     const ssize_t got = pread(fd.get(), holder, sizeof holder - 1, 0);
     const int pid = got > 0 ? std::atoi(holder) : 0;
-    return absl::FailedPreconditionError(
-        pid > 0 ? StrCat(path, " is locked by process ", pid) : StrCat(path, " is locked by another process"));
+    return absl::FailedPreconditionError(pid > 0 ? StrCat(path, " is locked by process ", pid)
+                                                 : StrCat(path, " is locked by another process"));
   }
   const std::string pid = StrCat(getpid(), "\n");
   // Only for the message above; a full disk must not keep anyone from the lock.

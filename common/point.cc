@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "common/text.h"
 #include "common/hash.h"
 #include "common/param_count.h"
+#include "common/text.h"
 
 namespace capsweep {
 namespace {
@@ -99,16 +99,18 @@ void CheckTask(const PointSpec& p, Checks& checks) {
   const double bits = static_cast<double>(p.seq_len) * std::log2(static_cast<double>(p.vocab));
   const double wanted = std::log2(4.0 * static_cast<double>(p.dataset_size));
   if (p.vocab >= 2 && p.seq_len >= 1 && p.dataset_size >= 1 && bits < wanted - 1e-9) {
-    checks.Fail("dataset_size", StrCat(p.dataset_size, " is too large for ", p.vocab, "^", p.seq_len, " = ",
-                                             static_cast<int64_t>(std::llround(std::exp2(bits))),
-                                             " different sequences; use at most a quarter of them, or a larger vocab or seq_len"));
+    checks.Fail("dataset_size",
+                StrCat(p.dataset_size, " is too large for ", p.vocab, "^", p.seq_len, " = ",
+                       static_cast<int64_t>(std::llround(std::exp2(bits))),
+                       " different sequences; use at most a quarter of them, or a larger vocab or seq_len"));
   }
   if (p.mode == Mode::kLm && p.lm_targets == LmTargets::kDetermined) {
     const double prefix_bits = static_cast<double>(p.seq_len - 1) * std::log2(static_cast<double>(p.vocab));
     if (prefix_bits < std::log2(static_cast<double>(p.dataset_size)) - 1e-9) {
-      checks.Fail("seq_len", StrCat(p.seq_len, " is too short for mode lm: ", p.dataset_size,
-                                          " prefixes of ", p.seq_len - 1, " tokens cannot all differ; use a longer seq_len, a larger "
-                                          "vocab or lm_targets: all"));
+      checks.Fail("seq_len",
+                  StrCat(p.seq_len, " is too short for mode lm: ", p.dataset_size, " prefixes of ", p.seq_len - 1,
+                         " tokens cannot all differ; use a longer seq_len, a larger "
+                         "vocab or lm_targets: all"));
     }
   }
 }
@@ -142,16 +144,36 @@ void CheckTrain(const PointSpec& p, Checks& checks) {
 
 }  // namespace
 
-std::string_view ToWord(Mode v) { return kModes.Of(v); }
-std::string_view ToWord(LmTargets v) { return kLmTargets.Of(v); }
-std::string_view ToWord(Family v) { return kFamilies.Of(v); }
-std::string_view ToWord(Optimizer v) { return kOptimizers.Of(v); }
-std::string_view ToWord(Schedule v) { return kSchedules.Of(v); }
-bool FromWord(std::string_view word, Mode& out) { return kModes.Find(word, out); }
-bool FromWord(std::string_view word, LmTargets& out) { return kLmTargets.Find(word, out); }
-bool FromWord(std::string_view word, Family& out) { return kFamilies.Find(word, out); }
-bool FromWord(std::string_view word, Optimizer& out) { return kOptimizers.Find(word, out); }
-bool FromWord(std::string_view word, Schedule& out) { return kSchedules.Find(word, out); }
+std::string_view ToWord(Mode v) {
+  return kModes.Of(v);
+}
+std::string_view ToWord(LmTargets v) {
+  return kLmTargets.Of(v);
+}
+std::string_view ToWord(Family v) {
+  return kFamilies.Of(v);
+}
+std::string_view ToWord(Optimizer v) {
+  return kOptimizers.Of(v);
+}
+std::string_view ToWord(Schedule v) {
+  return kSchedules.Of(v);
+}
+bool FromWord(std::string_view word, Mode& out) {
+  return kModes.Find(word, out);
+}
+bool FromWord(std::string_view word, LmTargets& out) {
+  return kLmTargets.Find(word, out);
+}
+bool FromWord(std::string_view word, Family& out) {
+  return kFamilies.Find(word, out);
+}
+bool FromWord(std::string_view word, Optimizer& out) {
+  return kOptimizers.Find(word, out);
+}
+bool FromWord(std::string_view word, Schedule& out) {
+  return kSchedules.Find(word, out);
+}
 
 std::string CanonicalText(const PointSpec& point) {
   std::string text;
@@ -162,7 +184,9 @@ std::string CanonicalText(const PointSpec& point) {
   return text;
 }
 
-std::string PointKey(const PointSpec& point) { return Sha256Hex(CanonicalText(point)).substr(0, 32); }
+std::string PointKey(const PointSpec& point) {
+  return Sha256Hex(CanonicalText(point)).substr(0, 32);
+}
 
 uint64_t KeyPrefix(std::string_view point_key) {
   uint64_t prefix = 0;
@@ -173,15 +197,21 @@ uint64_t KeyPrefix(std::string_view point_key) {
 
 std::string ShapeKey(const PointSpec& p) {
   return StrCat(ToWord(p.family), "/", ToWord(p.mode), "/l", p.layers, "/h", p.heads, "/d", p.head_dim, "/w", p.width,
-                      "/n", p.seq_len, "/v", p.vocab, "/b", p.batch_size, "/", ToWord(p.optimizer), "/fp32",
-                      p.backend.empty() ? "" : "/", p.backend);
+                "/n", p.seq_len, "/v", p.vocab, "/b", p.batch_size, "/", ToWord(p.optimizer), "/fp32",
+                p.backend.empty() ? "" : "/", p.backend);
 }
 
-int64_t MaxTargets(const PointSpec& p) { return p.mode == Mode::kLabel ? 1 : p.seq_len; }
+int64_t MaxTargets(const PointSpec& p) {
+  return p.mode == Mode::kLabel ? 1 : p.seq_len;
+}
 
-int64_t StepsPerEpoch(const PointSpec& p) { return (p.dataset_size + p.batch_size - 1) / p.batch_size; }
+int64_t StepsPerEpoch(const PointSpec& p) {
+  return (p.dataset_size + p.batch_size - 1) / p.batch_size;
+}
 
-int64_t BudgetSteps(const PointSpec& p) { return p.steps > 0 ? p.steps : p.epochs * StepsPerEpoch(p); }
+int64_t BudgetSteps(const PointSpec& p) {
+  return p.steps > 0 ? p.steps : p.epochs * StepsPerEpoch(p);
+}
 
 absl::Status ValidatePoint(const PointSpec& p) {
   Checks checks;

@@ -54,8 +54,8 @@ struct PointSpec {
   Schedule schedule = Schedule::kCosine;
   double lr_final = 0.02;  // last learning rate as a fraction of lr; only read with cosine
   int64_t batch_size = 100;
-  int64_t epochs = 0;  // budget. Invariant: exactly one of epochs and steps is > 0
-  int64_t steps = 0;   // budget
+  int64_t epochs = 0;       // budget. Invariant: exactly one of epochs and steps is > 0
+  int64_t steps = 0;        // budget
   int64_t eval_every = 10;  // epochs between evaluations of the whole library
   // Epochs over which the best epoch-mean training loss must improve by 1e-4 relative, else the run stops as a plateau;
   // 0 = never.
@@ -109,8 +109,8 @@ uint64_t KeyPrefix(std::string_view point_key);
 // What must be equal for points to train together. Text like "xt/label/l1/h2/d8/w16/n8/v16/b100/fp32".
 std::string ShapeKey(const PointSpec& point);
 
-// Target tokens per item: 1 in label, seq_len in seq. In lm this is the upper bound seq_len; the exact number depends on
-// the drawn library and stands in the result.
+// Target tokens per item: 1 in label, seq_len in seq. In lm this is the upper bound seq_len; the exact number depends
+// on the drawn library and stands in the result.
 int64_t MaxTargets(const PointSpec& point);
 
 // Optimizer steps per epoch (the last batch of an epoch may be smaller) and the whole budget in steps.

@@ -3,8 +3,8 @@
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
-#include "common/text.h"
 #include "common/point.h"
+#include "common/text.h"
 
 namespace capsweep {
 namespace {
@@ -77,9 +77,8 @@ absl::StatusOr<PointSpec> PointFromJson(std::string_view text) {
     if (it == json.end()) return;
     ++known;
     if (!AssignField(*it, value) && status.ok()) {
-      status = absl::InvalidArgumentError(
-          StrCat(name, ": ", it->dump(-1, ' ', false, Json::error_handler_t::replace), " must be ",
-                       Wanted<std::decay_t<decltype(value)>>()));
+      status = absl::InvalidArgumentError(StrCat(name, ": ", it->dump(-1, ' ', false, Json::error_handler_t::replace),
+                                                 " must be ", Wanted<std::decay_t<decltype(value)>>()));
     }
   });
   if (!status.ok()) return status;

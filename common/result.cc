@@ -6,9 +6,9 @@
 #include <type_traits>
 #include <utility>
 
-#include "common/text.h"
 #include "common/param_count.h"
 #include "common/point.h"
+#include "common/text.h"
 
 namespace capsweep {
 namespace {
@@ -138,7 +138,8 @@ absl::Status ValidateResult(const PointSpec& point, const PointResult& r) {
     return Impossible("stop_reason", "is not memorized, plateau or budget");
   }
   for (const Evaluation& e : r.curve) {
-    if (!std::isfinite(e.nll_bits) || !std::isfinite(e.train_loss) || e.items_mem < 0 || e.items_mem > point.dataset_size) {
+    if (!std::isfinite(e.nll_bits) || !std::isfinite(e.train_loss) || e.items_mem < 0 ||
+        e.items_mem > point.dataset_size) {
       return Impossible("curve", "a row is impossible");
     }
   }

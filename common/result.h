@@ -100,10 +100,10 @@ struct Checkpoint {
 
 // Why an attempt failed. Words of the protocol and of attempts.cause.
 enum class FailureCause {
-  kNanLoss,       // the loss became NaN or infinite
+  kNanLoss,  // the loss became NaN or infinite
   kOutOfMemory,
-  kUnsupported,   // no back end of this trainer can train the point
-  kBadPoint,      // the point breaks a rule (the trainer validates again)
+  kUnsupported,  // no back end of this trainer can train the point
+  kBadPoint,     // the point breaks a rule (the trainer validates again)
   kTrainerDied,
   kTrainerHung,
   kInternal,

@@ -26,15 +26,14 @@ absl::Status FromErrno(int error, std::string_view what);
 #define CAPSWEEP_CONCAT_INNER(a, b) a##b
 #define CAPSWEEP_CONCAT(a, b) CAPSWEEP_CONCAT_INNER(a, b)
 
-#define RETURN_IF_ERROR(expr)                                 \
-  do {                                                        \
-    if (absl::Status status_ = (expr); !status_.ok()) {       \
-      return status_;                                         \
-    }                                                         \
+#define RETURN_IF_ERROR(expr)                           \
+  do {                                                  \
+    if (absl::Status status_ = (expr); !status_.ok()) { \
+      return status_;                                   \
+    }                                                   \
   } while (false)
 
-#define ASSIGN_OR_RETURN(lhs, expr) \
-  ASSIGN_OR_RETURN_IMPL(CAPSWEEP_CONCAT(status_or_, __LINE__), lhs, expr)
+#define ASSIGN_OR_RETURN(lhs, expr) ASSIGN_OR_RETURN_IMPL(CAPSWEEP_CONCAT(status_or_, __LINE__), lhs, expr)
 #define ASSIGN_OR_RETURN_IMPL(tmp, lhs, expr) \
   auto tmp = (expr);                          \
   if (!tmp.ok()) {                            \

@@ -14,12 +14,24 @@ namespace capsweep {
 
 namespace text_internal {
 
-inline void AppendOne(std::string& out, std::string_view v) { out.append(v); }
-inline void AppendOne(std::string& out, absl::string_view v) { out.append(v.data(), v.size()); }
-inline void AppendOne(std::string& out, const char* v) { out.append(v); }
-inline void AppendOne(std::string& out, const std::string& v) { out.append(v); }
-inline void AppendOne(std::string& out, char v) { out.push_back(v); }
-inline void AppendOne(std::string& out, bool v) { out.append(v ? "true" : "false"); }
+inline void AppendOne(std::string& out, std::string_view v) {
+  out.append(v);
+}
+inline void AppendOne(std::string& out, absl::string_view v) {
+  out.append(v.data(), v.size());
+}
+inline void AppendOne(std::string& out, const char* v) {
+  out.append(v);
+}
+inline void AppendOne(std::string& out, const std::string& v) {
+  out.append(v);
+}
+inline void AppendOne(std::string& out, char v) {
+  out.push_back(v);
+}
+inline void AppendOne(std::string& out, bool v) {
+  out.append(v ? "true" : "false");
+}
 
 template <class T, std::enable_if_t<std::is_arithmetic_v<T>, int> = 0>
 void AppendOne(std::string& out, T v) {

@@ -13,12 +13,12 @@
 namespace capsweep::core {
 
 struct Options {
-  Duration lease = std::chrono::seconds(30);            // a worker not heard of for this long loses its attempts
-  Duration recovery_grace = std::chrono::seconds(30);   // for attempts found running at start
-  Duration sync_interval = std::chrono::seconds(2);     // asked of a worker that holds work
-  Duration max_hold = std::chrono::seconds(20);         // longest an idle call is held open
-  Duration lost_worker_kept = std::chrono::hours(1);    // then it leaves `workers`
-  int32_t lost_limit = 10;                              // leases a point may lose before it has failed
+  Duration lease = std::chrono::seconds(30);           // a worker not heard of for this long loses its attempts
+  Duration recovery_grace = std::chrono::seconds(30);  // for attempts found running at start
+  Duration sync_interval = std::chrono::seconds(2);    // asked of a worker that holds work
+  Duration max_hold = std::chrono::seconds(20);        // longest an idle call is held open
+  Duration lost_worker_kept = std::chrono::hours(1);   // then it leaves `workers`
+  int32_t lost_limit = 10;                             // leases a point may lose before it has failed
   int32_t max_assignments_per_sync = 512;
   // A device whose last `quarantine_window` attempts all failed, of different points, gets no more work.
   int32_t quarantine_window = 5;

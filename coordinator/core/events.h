@@ -21,7 +21,13 @@ using Token = uint64_t;
 using Ticket = uint64_t;
 
 enum class PointState : uint8_t { kPending, kRunning, kDone, kFailed, kCancelled };
-enum class SweepState : uint8_t { kRunning, kPaused, kCancelled, kStopped, kFinished };  // stopped: max_failures reached
+enum class SweepState : uint8_t {
+  kRunning,
+  kPaused,
+  kCancelled,
+  kStopped,
+  kFinished
+};  // stopped: max_failures reached
 enum class WorkerState : uint8_t { kIdle, kBusy, kDraining, kQuarantined, kLost };
 std::string_view ToWord(PointState v);
 std::string_view ToWord(SweepState v);
@@ -40,13 +46,13 @@ struct AttemptRef {
 // One point as the store knows it; `sweeps` are all sweeps that ask for it.
 struct PointRow {
   PointId point;
-  uint64_t key_prefix = 0;      // KeyPrefix of its point_key
-  uint32_t shape = 0;           // dense number per ShapeKey, the same in all rows
-  float cost_seconds = 0;       // EstimateSeconds
+  uint64_t key_prefix = 0;  // KeyPrefix of its point_key
+  uint32_t shape = 0;       // dense number per ShapeKey, the same in all rows
+  float cost_seconds = 0;   // EstimateSeconds
   PointState state = PointState::kPending;
-  int32_t last_attempt = 0;     // highest attempt number ever given
-  uint16_t failures = 0;        // reported failures that counted
-  uint16_t lost = 0;            // leases that ran out
+  int32_t last_attempt = 0;  // highest attempt number ever given
+  uint16_t failures = 0;     // reported failures that counted
+  uint16_t lost = 0;         // leases that ran out
   std::vector<SweepId> sweeps;
   int32_t accepted_attempt = 0;  // of a done point: the attempt whose result it has; 0 = not known
 };
@@ -131,8 +137,8 @@ struct WorkerSync {
   std::vector<HandBackReport> handed_back;
   bool draining = false;
   bool leaving = false;
-  Duration max_wait{};             // how long an idle call may be held open
-  double remaining_seconds = 0;    // of the worker's allocation; 0 = unlimited
+  Duration max_wait{};           // how long an idle call may be held open
+  double remaining_seconds = 0;  // of the worker's allocation; 0 = unlimited
 };
 
 // The caller of `token` is gone; its held-open reply is not wanted any more.
@@ -175,7 +181,8 @@ using Event = std::variant<Recovered, SweepStored, WorkerSync, SyncAbandoned, Ti
 // ---------------------------------------------------------------- effects
 
 // Row changes for the store, in order. One batch is one transaction.
-// Also sets the point running and its last attempt. Every other change of a point's state comes as its own PointChanged.
+// Also sets the point running and its last attempt. Every other change of a point's state comes as its own
+// PointChanged.
 struct AttemptStarted {
   AttemptRef id;
   WorkerId worker;
@@ -189,7 +196,7 @@ std::string_view ToWord(AttemptOutcome v);
 struct AttemptEnded {
   AttemptRef id;
   AttemptOutcome outcome = AttemptOutcome::kLost;
-  std::string cause;    // word of FailureCause for kFailed, else ""
+  std::string cause;  // word of FailureCause for kFailed, else ""
   std::string message;
   std::shared_ptr<const PointResult> result;  // of kLate: kept beside the point's own, changes nothing; else null
 };
@@ -227,7 +234,7 @@ struct WorkerChanged {
 };
 // One row of `events`.
 struct Audit {
-  std::string kind;     // "worker_registered", "lease_lost", "point_failed", "sweep_paused", …
+  std::string kind;  // "worker_registered", "lease_lost", "point_failed", "sweep_paused", …
   std::string subject;
   std::string message;
 };

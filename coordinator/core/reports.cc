@@ -75,8 +75,8 @@ Acknowledgement Core::State::TakeResult(Worker& worker, const ResultReport& repo
     if (p.reported == 0 || p.reported == id.attempt.value()) {
       return {id, Verdict::kDuplicate, ""};
     }
-    batch.push_back(AttemptEnded{id, AttemptOutcome::kLate, "", absl::StrCat("attempt ", p.reported, " was first"),
-                                 report.result});
+    batch.push_back(
+        AttemptEnded{id, AttemptOutcome::kLate, "", absl::StrCat("attempt ", p.reported, " was first"), report.result});
     return {id, Verdict::kLate, absl::StrCat("attempt ", p.reported, " delivered the point's result")};
   }
   // First wins: the measurement is as good as any other attempt's, whatever became of its lease.

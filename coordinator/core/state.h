@@ -88,7 +88,7 @@ struct Sweep {
   std::array<int64_t, 5> counts{};  // by PointState
   // Of the done ones: results accepted but not yet on disk. Nobody is told of them as done before they are.
   int64_t uncommitted = 0;
-  int64_t open_cost_us = 0;         // of pending and running points
+  int64_t open_cost_us = 0;  // of pending and running points
   int64_t pending_cost_us = 0;
   // Invariant: exactly the pending points of this sweep; no empty group; by_cost mirrors groups as (-cost, key).
   absl::flat_hash_map<GroupKey, Group> groups;
@@ -207,7 +207,8 @@ struct Core::State {
   Ticket committed = 0;
   std::optional<std::string> unwritable;
   std::deque<Waiting> waiting;  // Invariant: tickets do not fall; all are > committed
-  // One entry per accepted result and sweep until its batch is on disk. Invariant: as `waiting`; Sweep::uncommitted counts.
+  // One entry per accepted result and sweep until its batch is on disk. Invariant: as `waiting`; Sweep::uncommitted
+  // counts.
   std::deque<std::pair<Ticket, SweepIndex>> uncommitted;
 
   // Collected during one event, carried out by Finish().

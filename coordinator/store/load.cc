@@ -99,8 +99,9 @@ absl::Status LoadAttempts(Database& db, core::Recovered& recovered) {
       point.state = core::PointState::kPending;
     }
   }
-  ASSIGN_OR_RETURN(Statement rows, db.Prepare("SELECT point_id, attempt, ended_ms IS NULL, worker, incarnation, device, "
-                                              "outcome = 'accepted' FROM attempts ORDER BY point_id, attempt"));
+  ASSIGN_OR_RETURN(Statement rows,
+                   db.Prepare("SELECT point_id, attempt, ended_ms IS NULL, worker, incarnation, device, "
+                              "outcome = 'accepted' FROM attempts ORDER BY point_id, attempt"));
   Cursor cursor(recovered.points);
   while (true) {
     ASSIGN_OR_RETURN(const bool row, rows.Step());

@@ -125,5 +125,17 @@ TEST_F(RunTest, SecondRunOfOneDatabaseIsRefusedWhileTheFirstWorks) {
   EXPECT_EQ(run->Wait().code, 143);
 }
 
+TEST_F(RunTest, ATrainerThatCannotStartEndsTheRunWithTheReason) {
+  Write("t.yaml", SweepFile("broken", "1", "8", 1, 60));
+  Write("trainer.sh", "#!/bin/sh\necho the card is on fire >&2\nexit 1\n");
+  std::filesystem::permissions(Path("trainer.sh"), std::filesystem::perms::owner_all);
+  const Finished run = Call({"run", "t.yaml", "--trainer", Path("trainer.sh"), "--no-plot", "--no-fit"});
+  EXPECT_EQ(run.code, 2) << run.err;
+  EXPECT_THAT(run.err, HasSubstr("no device works"));
+  EXPECT_THAT(run.err, HasSubstr("the card is on fire"));
+  const Finished fixed = Call({"run", "t.yaml", "--no-plot", "--no-fit"});
+  EXPECT_EQ(fixed.code, 0) << fixed.err;
+}
+
 }  // namespace
 }  // namespace capsweep::integration

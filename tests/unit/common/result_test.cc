@@ -74,8 +74,9 @@ TEST(ValidateResultTest, LiesAreRefused) {
 }
 
 TEST(FailureCauseTest, WordsRoundTrip) {
-  for (auto cause : {FailureCause::kNanLoss, FailureCause::kOutOfMemory, FailureCause::kUnsupported, FailureCause::kBadPoint,
-                     FailureCause::kTrainerDied, FailureCause::kTrainerHung, FailureCause::kInternal}) {
+  for (auto cause :
+       {FailureCause::kNanLoss, FailureCause::kOutOfMemory, FailureCause::kUnsupported, FailureCause::kBadPoint,
+        FailureCause::kTrainerDied, FailureCause::kTrainerHung, FailureCause::kInternal}) {
     FailureCause back = FailureCause::kInternal;
     EXPECT_TRUE(FromWord(ToWord(cause), back));
     EXPECT_EQ(back, cause);

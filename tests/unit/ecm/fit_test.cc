@@ -69,7 +69,8 @@ TEST(FitTest, NoisyDataOfEachForm_ThatFormIsChosen) {
 
 TEST(FitTest, NestedTruth_NestedVariantIsNamedAndHeldParametersAreZero) {
   const std::vector<Row> rows = MakeSyntheticRows("min", {500, 0, 0.7, 0, 0, 200, 500});
-  const FormFit& form = FitRows(rows, Quick({"min"})).forms.at("min");
+  const GroupFit fit = FitRows(rows, Quick({"min"}));
+  const FormFit& form = fit.forms.at("min");
   EXPECT_EQ(form.variant, "b=d=e=0");
   EXPECT_EQ(form.parameters_used, 4);
   EXPECT_EQ(form.parameters.at("d"), 0);

@@ -1,6 +1,7 @@
 // The small parts of the service: tables on the wire, the pool, the configuration file.
 #include <atomic>
 #include <cmath>
+#include <future>
 #include <limits>
 #include <string>
 
@@ -80,13 +81,13 @@ TEST(TaskPoolTest, EveryPostedTaskRunsBeforeTheEnd) {
 }
 
 TEST(TaskPoolTest, TooManyWaitingTasksAreRefused) {
-  absl::Mutex gate;
-  gate.Lock();
+  std::promise<void> gate;
+  const std::shared_future<void> open = gate.get_future().share();
   std::atomic<int> ran{0};
   {
     TaskPool pool(1, 2);
     const auto wait = [&] {
-      absl::MutexLock lock(&gate);
+      open.wait();
       ++ran;
     };
     ASSERT_TRUE(pool.Post(wait));
@@ -96,7 +97,7 @@ TEST(TaskPoolTest, TooManyWaitingTasksAreRefused) {
     }
     EXPECT_GE(taken, 2);
     EXPECT_LE(taken, 3);  // two wait, and perhaps one runs
-    gate.Unlock();
+    gate.set_value();
   }
   EXPECT_GE(ran, 2);
 }
