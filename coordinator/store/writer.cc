@@ -19,8 +19,8 @@ std::string Text(const absl::Status& status) {
   return std::string(status.message());
 }
 
-absl::Status WithMessage(const absl::Status& status, std::string message) {
-  return absl::Status(status.code(), std::move(message));
+absl::Status WithMessage(const absl::Status& status, const std::string& message) {
+  return absl::Status(status.code(), message);
 }
 
 }  // namespace
