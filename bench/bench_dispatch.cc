@@ -101,7 +101,7 @@ class LocalWorker {
       if (!answer.ok()) Stop(answer.status());
       left->fetch_sub(delivered);
       for (size_t i = 0; i < answer->details.size(); ++i) {
-        const auto& details = answer->details[i];
+        const store::PointDetails& details = *answer->details[i];
         results.push_back({answer->reply.assignments[i].id, "cpu:0", KeyPrefix(details.point_key),
                            std::make_shared<PointResult>(NoOp(details.point))});
       }
@@ -178,8 +178,8 @@ double OnePerCommit(const std::string& folder, int64_t points) {
       const auto answer = future.get();
       if (!answer.ok()) Stop(answer.status());
       if (!answer->details.empty()) {
-        results.push_back({answer->reply.assignments[0].id, "cpu:0", KeyPrefix(answer->details[0].point_key),
-                           std::make_shared<PointResult>(NoOp(answer->details[0].point))});
+        results.push_back({answer->reply.assignments[0].id, "cpu:0", KeyPrefix(answer->details[0]->point_key),
+                           std::make_shared<PointResult>(NoOp(answer->details[0]->point))});
       }
     }
   });

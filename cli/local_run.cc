@@ -64,7 +64,7 @@ LocalRun::~LocalRun() {
 }
 
 void LocalRun::OnStoreHealth(const absl::Status& status, bool fatal) {
-  absl::MutexLock lock(&health_mutex_);
+  MutexLock lock(&health_mutex_);
   if (health_.ok() && !status.ok()) {
     unhealthy_since_ = Clock::Real().Now();
   }
@@ -73,7 +73,7 @@ void LocalRun::OnStoreHealth(const absl::Status& status, bool fatal) {
 }
 
 absl::Status LocalRun::StoreTrouble(Instant now) {
-  absl::MutexLock lock(&health_mutex_);
+  MutexLock lock(&health_mutex_);
   if (fatal_) {
     return absl::InternalError(StrCat("the database has failed: ", health_.message()));
   }

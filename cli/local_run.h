@@ -7,10 +7,10 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "cli/console.h"
 #include "cli/local_worker.h"
 #include "cli/progress.h"
+#include "common/mutex.h"
 #include "common/sweep/spec.h"
 #include "coordinator/service/engine.h"
 #include "coordinator/service/server.h"
@@ -66,7 +66,7 @@ class LocalRun {
   const LocalRunOptions options_;
   Console& console_;
 
-  absl::Mutex health_mutex_;
+  Mutex health_mutex_;
   absl::Status health_ ABSL_GUARDED_BY(health_mutex_);
   Instant unhealthy_since_ ABSL_GUARDED_BY(health_mutex_){};
   bool fatal_ ABSL_GUARDED_BY(health_mutex_) = false;

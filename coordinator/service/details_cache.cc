@@ -6,7 +6,7 @@
 namespace capsweep::service {
 
 DetailsPtr DetailsCache::Cached(PointId point) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   const auto it = index_.find(point);
   if (it == index_.end()) {
     return nullptr;
@@ -21,7 +21,7 @@ void DetailsCache::Keep(PointId point, DetailsPtr details) {
     bare->checkpoint = nullptr;
     details = std::move(bare);
   }
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   if (index_.contains(point)) {
     return;
   }

@@ -10,8 +10,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "common/ids.h"
+#include "common/mutex.h"
 #include "coordinator/core/events.h"
 #include "coordinator/store/store.h"
 
@@ -41,7 +41,7 @@ class DetailsCache {
 
   store::Store* const store_;
   const size_t capacity_;
-  absl::Mutex mu_;
+  Mutex mu_;
   Order order_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<PointId, Order::iterator> index_ ABSL_GUARDED_BY(mu_);
 };

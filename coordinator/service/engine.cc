@@ -11,8 +11,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
-#include "absl/synchronization/mutex.h"
 #include "common/cost_model.h"
+#include "common/mutex.h"
 #include "common/status.h"
 #include "common/sweep/parse.h"
 #include "common/text.h"
@@ -69,22 +69,22 @@ struct Engine::Impl {
   std::unique_ptr<store::Store> store;
   std::unique_ptr<DetailsCache> details;
   std::unique_ptr<store::Reader> reader;
-  absl::Mutex reader_mu;
+  Mutex reader_mu;
   std::thread driver;
   Instant started{};
   std::atomic<core::Token> last_token{0};
   std::atomic<bool> stopping{false};
 
-  absl::Mutex submit_mu ABSL_ACQUIRED_BEFORE(mu);
+  Mutex submit_mu ABSL_ACQUIRED_BEFORE(mu);
 
-  mutable absl::Mutex mu;
+  mutable Mutex mu;
   core::Core core ABSL_GUARDED_BY(mu);
   absl::flat_hash_map<core::Token, SyncDone> open_syncs ABSL_GUARDED_BY(mu);
   absl::flat_hash_map<core::Token, AdminDone> open_changes ABSL_GUARDED_BY(mu);
 
-  mutable absl::Mutex health_mu;
+  mutable Mutex health_mu;
   absl::Status health ABSL_GUARDED_BY(health_mu);
-  absl::Mutex listener_mu ABSL_ACQUIRED_BEFORE(health_mu);
+  Mutex listener_mu ABSL_ACQUIRED_BEFORE(health_mu);
   std::function<void(const absl::Status&)> listener ABSL_GUARDED_BY(listener_mu);
 };
 
@@ -108,7 +108,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
   impl->started = self->Now();
   {
     Ready ready;
-    absl::MutexLock lock(&impl->mu);
+    MutexLock lock(&impl->mu);
     impl->ApplyLocked(std::move(loaded.recovered), ready);
   }
   impl->driver = std::thread([self] { self->Drive(); });
@@ -135,7 +135,7 @@ void Engine::Impl::AnswerOpenCalls(const absl::Status& status) {
   absl::flat_hash_map<core::Token, SyncDone> syncs;
   absl::flat_hash_map<core::Token, AdminDone> changes;
   {
-    absl::MutexLock lock(&mu);
+    MutexLock lock(&mu);
     syncs.swap(open_syncs);
     changes.swap(open_changes);
     Ready none;
@@ -213,7 +213,7 @@ void Engine::Impl::Drive() {
     }
     Ready ready;
     {
-      absl::MutexLock lock(&mu);
+      MutexLock lock(&mu);
       for (const core::Event& event : events) {
         ApplyLocked(event, ready);
       }
@@ -231,20 +231,20 @@ void Engine::Impl::Drive() {
 
 void Engine::Impl::SetHealth(const absl::Status& status) {
   {
-    absl::MutexLock lock(&health_mu);
+    MutexLock lock(&health_mu);
     health = status;
   }
   if (options.on_store_health) {
     options.on_store_health(status);
   }
-  absl::MutexLock lock(&listener_mu);
+  MutexLock lock(&listener_mu);
   if (listener) {
     listener(status);
   }
 }
 
 void Engine::SetHealthListener(std::function<void(const absl::Status&)> listener) {
-  absl::MutexLock lock(&impl_->listener_mu);
+  MutexLock lock(&impl_->listener_mu);
   impl_->listener = std::move(listener);
   if (impl_->listener) {
     impl_->listener(StoreHealth());
@@ -263,7 +263,7 @@ void Engine::Sync(core::WorkerSync sync, SyncDone done) {
   }
   Ready ready;
   {
-    absl::MutexLock lock(&impl_->mu);
+    MutexLock lock(&impl_->mu);
     // Read under the lock: AnswerOpenCalls after StopCalls either sees this call or is seen by it.
     if (!impl_->stopping) {
       impl_->open_syncs.emplace(sync.token, std::move(done));
@@ -282,7 +282,7 @@ void Engine::Abandon(core::Token token) {
   SyncDone done;
   Ready ready;
   {
-    absl::MutexLock lock(&impl_->mu);
+    MutexLock lock(&impl_->mu);
     const auto it = impl_->open_syncs.find(token);
     if (it == impl_->open_syncs.end()) {
       return;
@@ -311,7 +311,7 @@ absl::StatusOr<SubmitCounts> Engine::Impl::CountOnly(const SweepSpec& sweep, con
   counts.done_points = run.counts.done_points;
   counts.shapes = run.shapes;
   counts.estimated_core_seconds = run.cost_seconds;
-  absl::MutexLock lock(&mu);
+  MutexLock lock(&mu);
   counts.estimated_seconds = core.EstimateWallSeconds(run.cost_seconds);
   return counts;
 }
@@ -326,7 +326,7 @@ absl::StatusOr<SubmitCounts> Engine::Submit(const std::string& text, const std::
   };
   if (dry_run) {
     if (extend) {
-      absl::MutexLock lock(&impl_->mu);
+      MutexLock lock(&impl_->mu);
       const std::vector<std::string> names = impl_->SweepNamesLocked(impl_->Now());
       if (std::find(names.begin(), names.end(), sweep.name) == names.end()) {
         return absl::NotFoundError(
@@ -341,7 +341,7 @@ absl::StatusOr<SubmitCounts> Engine::Submit(const std::string& text, const std::
   counts.sweep = sweep.name;
   bool counted = false;
   {
-    absl::MutexLock submitting(&impl_->submit_mu);
+    MutexLock submitting(&impl_->submit_mu);
     ASSIGN_OR_RETURN(store::StoredSweep stored, impl_->store->AddSweep(sweep, priority, extend, points));
     counts.points = stored.points;
     counts.new_points = stored.new_points;
@@ -360,7 +360,7 @@ absl::StatusOr<SubmitCounts> Engine::Submit(const std::string& text, const std::
     }
     Ready ready;
     {
-      absl::MutexLock lock(&impl_->mu);
+      MutexLock lock(&impl_->mu);
       impl_->ApplyLocked(std::move(stored.event), ready);
       counts.estimated_seconds = impl_->core.EstimateWallSeconds(counts.estimated_core_seconds);
     }
@@ -382,7 +382,7 @@ absl::StatusOr<core::AdminReply> Engine::Impl::Change(core::Event event, core::T
   std::future<core::AdminReply> answer = answered->get_future();
   Ready ready;
   {
-    absl::MutexLock lock(&mu);
+    MutexLock lock(&mu);
     if (stopping) {
       return StoppingError();
     }
@@ -391,9 +391,9 @@ absl::StatusOr<core::AdminReply> Engine::Impl::Change(core::Event event, core::T
   }
   Complete(std::move(ready));
   if (answer.wait_for(options.change_timeout) != std::future_status::ready) {
-    absl::MutexLock lock(&mu);
+    MutexLock lock(&mu);
     if (open_changes.erase(token) > 0) {
-      absl::MutexLock health_lock(&health_mu);
+      MutexLock health_lock(&health_mu);
       return absl::UnavailableError(StrCat("the change is accepted but not yet on disk: ",
                                            health.ok() ? "the disk is slow" : std::string(health.message())));
     }
@@ -454,19 +454,19 @@ absl::Status Engine::ChangeWorker(const std::string& worker, core::WorkerVerb ve
 // ---------------------------------------------------------------- reads
 
 std::vector<core::SweepCounts> Engine::Sweeps() const {
-  absl::MutexLock lock(&impl_->mu);
+  MutexLock lock(&impl_->mu);
   return impl_->core.Sweeps(impl_->Now());
 }
 
 std::vector<core::WorkerView> Engine::Workers() const {
-  absl::MutexLock lock(&impl_->mu);
+  MutexLock lock(&impl_->mu);
   return impl_->core.Workers(impl_->Now());
 }
 
 absl::StatusOr<std::string> Engine::Explain(const std::string& subject) const {
   for (const core::SweepCounts& sweep : Sweeps()) {
     if (sweep.name == subject) {
-      absl::MutexLock lock(&impl_->mu);
+      MutexLock lock(&impl_->mu);
       return impl_->core.ExplainSweep(sweep.sweep, impl_->Now());
     }
   }
@@ -474,12 +474,12 @@ absl::StatusOr<std::string> Engine::Explain(const std::string& subject) const {
   if (!point.has_value()) {
     return absl::NotFoundError(StrCat("no sweep or point '", subject, "'; name a sweep, or a point by its key or id"));
   }
-  absl::MutexLock lock(&impl_->mu);
+  MutexLock lock(&impl_->mu);
   return impl_->core.ExplainPoint(*point, impl_->Now());
 }
 
 absl::Status Engine::StoreHealth() const {
-  absl::MutexLock lock(&impl_->health_mu);
+  MutexLock lock(&impl_->health_mu);
   return impl_->health;
 }
 
@@ -500,7 +500,7 @@ store::Reader& Engine::reader() {
 }
 
 void Engine::ReadLocked(const std::function<void(store::Reader&)>& read) {
-  absl::MutexLock lock(&impl_->reader_mu);
+  MutexLock lock(&impl_->reader_mu);
   read(*impl_->reader);
 }
 

@@ -180,7 +180,7 @@ SweepService::SweepService(Engine* engine)
 absl::StatusOr<std::unique_ptr<SweepService>> SweepService::Create(Engine* engine) {
   std::unique_ptr<SweepService> service(new SweepService(engine));
   for (LockedReader* locked : {&service->queries_, &service->results_}) {
-    absl::MutexLock lock(&locked->mu);
+    MutexLock lock(&locked->mu);
     ASSIGN_OR_RETURN(locked->reader, store::Reader::Open(engine->store().path()));
   }
   return service;
@@ -265,7 +265,7 @@ grpc::ServerUnaryReactor* SweepService::Query(grpc::CallbackServerContext* conte
     RETURN_IF_ERROR(CheckLength("sql", request->sql(), kMaxSqlBytes));
     ASSIGN_OR_RETURN(const store::QueryLimits limits,
                      LimitsOf(request->max_rows(), request->max_seconds(), "max_rows"));
-    absl::MutexLock lock(&queries_.mu);
+    MutexLock lock(&queries_.mu);
     const absl::StatusOr<store::Table> table = queries_.reader->Query(request->sql(), limits);
     if (absl::IsPermissionDenied(table.status())) {
       // PERMISSION_DENIED is kept for who may call; here nobody may.
@@ -285,7 +285,7 @@ grpc::ServerUnaryReactor* SweepService::ListResults(grpc::CallbackServerContext*
     ASSIGN_OR_RETURN(store::QueryLimits limits, LimitsOf(request->page_size(), 0, "page_size"));
     limits.max_rows = std::min(limits.max_rows, kMaxPageRows);
     ASSIGN_OR_RETURN(const int64_t after, PointOfToken(request->page_token()));
-    absl::MutexLock lock(&results_.mu);
+    MutexLock lock(&results_.mu);
     const absl::StatusOr<store::Table> table =
         results_.reader->Results(request->sweep(), request->where(), after, limits);
     if (absl::IsPermissionDenied(table.status())) {

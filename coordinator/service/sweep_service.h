@@ -6,8 +6,8 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "capsweep/v1/control.grpc.pb.h"
+#include "common/mutex.h"
 #include "coordinator/service/engine.h"
 #include "coordinator/service/task_pool.h"
 
@@ -44,7 +44,7 @@ class SweepService final : public v1::SweepService::CallbackService {
  private:
   // Users' SQL can be slow: it has a reader of its own.
   struct LockedReader {
-    absl::Mutex mu;
+    Mutex mu;
     std::unique_ptr<store::Reader> reader ABSL_GUARDED_BY(mu);
   };
 

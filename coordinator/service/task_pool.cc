@@ -13,30 +13,33 @@ TaskPool::TaskPool(int threads, size_t max_waiting) : max_waiting_(max_waiting) 
 
 TaskPool::~TaskPool() {
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     stop_ = true;
   }
+  work_or_stop_.notify_all();
   for (std::thread& thread : threads_) {
     thread.join();
   }
 }
 
 bool TaskPool::Post(std::function<void()> task) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   if (waiting_.size() >= max_waiting_) {
     return false;
   }
   waiting_.push_back(std::move(task));
+  work_or_stop_.notify_one();
   return true;
 }
 
 void TaskPool::Work() {
-  const auto something_to_do = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return stop_ || !waiting_.empty(); };
   while (true) {
     std::function<void()> task;
     {
-      absl::MutexLock lock(&mu_);
-      mu_.Await(absl::Condition(&something_to_do));
+      MutexLock lock(&mu_);
+      while (!stop_ && waiting_.empty()) {
+        work_or_stop_.wait(mu_);
+      }
       if (waiting_.empty()) {
         return;
       }

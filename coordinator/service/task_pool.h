@@ -2,13 +2,14 @@
 // the workers' calls.
 #pragma once
 
+#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 
 namespace capsweep::service {
 
@@ -24,7 +25,8 @@ class TaskPool {
   void Work();
 
   const size_t max_waiting_;
-  absl::Mutex mu_;
+  Mutex mu_;
+  std::condition_variable_any work_or_stop_;
   std::deque<std::function<void()>> waiting_ ABSL_GUARDED_BY(mu_);
   bool stop_ ABSL_GUARDED_BY(mu_) = false;
   std::vector<std::thread> threads_;

@@ -1,6 +1,7 @@
 // The Sync exchange over real gRPC with a real database: what is promised when messages are lost, repeated or late, and
 // when the coordinator starts anew.
 #include <future>
+#include <latch>
 #include <set>
 
 #include "gmock/gmock.h"
@@ -309,8 +310,7 @@ TEST(ManyWorkersTest, AThousandOpenCallsAreHeldAndAnsweredWithEachPointOnce) {
     grpc::Status status;
   };
   std::vector<std::unique_ptr<Call>> calls;
-  absl::Mutex mu;
-  int open = kWorkers;
+  std::latch open(kWorkers);
   for (int i = 0; i < kWorkers; ++i) {
     ScriptedWorker worker(coordinator.workers.get(), StrCat("w", i), 1);
     calls.push_back(std::make_unique<Call>());
@@ -319,18 +319,12 @@ TEST(ManyWorkersTest, AThousandOpenCallsAreHeldAndAnsweredWithEachPointOnce) {
     call->request.set_max_wait_seconds(2);
     call->context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
     coordinator.workers->async()->Sync(&call->context, &call->request, &call->response, [&, call](grpc::Status status) {
-      absl::MutexLock lock(&mu);
       call->status = std::move(status);
-      --open;
+      open.count_down();
     });
   }
   ASSERT_TRUE(coordinator.Submit(SweepText("crowd", 2, 100)).ok());  // 400 points
-  {
-    absl::MutexLock lock(&mu);
-    ASSERT_TRUE(mu.AwaitWithTimeout(absl::Condition(
-                                        +[](int* n) { return *n == 0; }, &open),
-                                    absl::Seconds(30)));
-  }
+  open.wait();                                                       // every call has a deadline
   std::set<int64_t> points;
   int64_t given = 0;
   for (const auto& call : calls) {
