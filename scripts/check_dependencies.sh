@@ -27,6 +27,8 @@ rule "worker/agent" "worker/trainer" "the agent knows its trainers only by their
 rule "coordinator" "worker/|cli/|ecm/" "the coordinator knows workers only by the wire"
 rule "coordinator/core coordinator/plan coordinator/service common worker ecm cli proto" "sqlite3" "only the store sees SQLite"
 rule "common coordinator ecm cli proto worker/agent worker/trainer/data worker/trainer/model" "torch/|ATen/|c10/" "only worker/trainer/torch includes LibTorch"
+rule "common coordinator ecm cli proto worker/agent worker/trainer/data worker/trainer/model worker/trainer/torch" "hwy/" "only worker/trainer/cpu includes Highway"
 others=$(find worker -maxdepth 2 -name '*.cc' -o -maxdepth 2 -name '*.h')
-rule "$others" "torch/|ATen/|c10/" "only worker/trainer/torch includes LibTorch"
+rule "$others worker/trainer/cpu" "torch/|ATen/|c10/" "only worker/trainer/torch includes LibTorch"
+rule "$others" "hwy/" "only worker/trainer/cpu includes Highway"
 exit $breaches

@@ -16,6 +16,7 @@
 #include "common/logging.h"
 #include "common/status.h"
 #include "common/text.h"
+#include "worker/trainer/cpu/cpu_backend.h"
 #include "worker/trainer/line_io.h"
 #include "worker/trainer/runner.h"
 #include "worker/trainer/torch/torch_backend.h"
@@ -29,8 +30,11 @@ struct BackendEntry {
   absl::StatusOr<std::unique_ptr<Backend>> (*make)(const std::string& device, int slots);
 };
 constexpr BackendEntry kBackends[] = {
+    {"cpu", &MakeCpuBackend},
     {"torch", &MakeTorchBackend},
 };
+
+constexpr std::string_view kReference = "torch";
 
 // How long the pack trains between looks at the input.
 constexpr Duration kSlice = std::chrono::milliseconds(100);
@@ -80,8 +84,12 @@ absl::StatusOr<std::vector<std::unique_ptr<Backend>>> MakeBackends(const Options
   for (const BackendEntry& entry : kBackends) {
     StrAppend(&known, known.empty() ? "" : ", ", entry.name);
     if (options.backend.empty() || options.backend == entry.name) {
-      ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, entry.make(device, 1));
-      backends.push_back(std::move(backend));
+      absl::StatusOr<std::unique_ptr<Backend>> backend = entry.make(device, 1);
+      if (absl::IsUnimplemented(backend.status()) && options.backend.empty() && entry.name != kReference) {
+        continue;  // not made for this kind of device; the reference is made for all
+      }
+      RETURN_IF_ERROR(backend.status());
+      backends.push_back(*std::move(backend));
     }
   }
   if (backends.empty()) {

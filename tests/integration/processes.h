@@ -167,11 +167,10 @@ class ProcessTest : public ::testing::Test {
 
 // heads × widths × seeds points of `steps` steps each (a step takes about 2 ms).
 inline std::string SweepFile(const std::string& name, const std::string& heads, const std::string& widths, int repeats,
-                             int steps) {
+                             int steps, int dataset_size = 60) {
   return StrCat("sweep: ", name, "\ntask: {mode: label, vocab: 16, seq_len: 4}\nmodel: {family: xt, heads: ", heads,
-                ", head_dim: 8, width: ", widths,
-                "}\ndata: {dataset_size: 60}\ntrain: {lr: 3.0e-3, batch_size: 20, steps: ", steps,
-                ", patience: 0}\nrepeats: ", repeats, "\n");
+                ", head_dim: 8, width: ", widths, "}\ndata: {dataset_size: ", dataset_size,
+                "}\ntrain: {lr: 3.0e-3, batch_size: 20, steps: ", steps, ", patience: 0}\nrepeats: ", repeats, "\n");
 }
 
 }  // namespace capsweep::integration

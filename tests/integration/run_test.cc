@@ -8,6 +8,10 @@
 namespace capsweep::integration {
 namespace {
 
+// Half a second a point, too many items to stop early: time to be killed in.
+constexpr int kLongSteps = 30000;
+constexpr int kLongItems = 4000;
+
 using ::testing::HasSubstr;
 
 class RunTest : public ProcessTest {};
@@ -56,7 +60,7 @@ TEST_F(RunTest, MoreRepeatsTrainOnlyTheNewSeedsAndSharedPointsAreTrainedOnce) {
 }
 
 TEST_F(RunTest, KilledAtRandomMomentsItLeavesNothingRunningAndEndsWithTheSameCounts) {
-  Write("k.yaml", SweepFile("kill", "[1, 2]", "[8, 12]", 2, 250));
+  Write("k.yaml", SweepFile("kill", "[1, 2]", "[8, 12]", 2, kLongSteps, kLongItems));
   ASSERT_EQ(Call({"run", "k.yaml", "--db", "calm.db", "--no-plot", "--no-fit"}).code, 0);
   std::mt19937 random(7);
   for (int round = 0; round < 4; ++round) {
@@ -73,7 +77,7 @@ TEST_F(RunTest, KilledAtRandomMomentsItLeavesNothingRunningAndEndsWithTheSameCou
 }
 
 TEST_F(RunTest, KilledWorkerAndTrainerAreReplaced) {
-  Write("k.yaml", SweepFile("kill", "[1, 2]", "[8, 12]", 2, 250));
+  Write("k.yaml", SweepFile("kill", "[1, 2]", "[8, 12]", 2, kLongSteps, kLongItems));
   ASSERT_EQ(Call({"run", "k.yaml", "--db", "calm.db", "--no-plot", "--no-fit"}).code, 0);
   auto run = Start({"run", "k.yaml", "--db", "rough.db", "--no-plot", "--no-fit"});
   for (const char* victim : {"capsweep-trainer", "capsweep-worker"}) {
@@ -91,7 +95,7 @@ TEST_F(RunTest, KilledWorkerAndTrainerAreReplaced) {
 }
 
 TEST_F(RunTest, InterruptStopsCleanlySaysHowToContinueAndContinues) {
-  Write("i.yaml", SweepFile("interrupt", "[1, 2]", "[8, 12]", 2, 400));
+  Write("i.yaml", SweepFile("interrupt", "[1, 2]", "[8, 12]", 2, kLongSteps, kLongItems));
   auto run = Start({"run", "i.yaml", "--no-plot", "--no-fit"});
   for (int i = 0; i < 200 && FindProcess("capsweep-trainer") < 0; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
@@ -110,7 +114,7 @@ TEST_F(RunTest, InterruptStopsCleanlySaysHowToContinueAndContinues) {
 }
 
 TEST_F(RunTest, SecondRunOfOneDatabaseIsRefusedWhileTheFirstWorks) {
-  Write("l.yaml", SweepFile("lock", "[1, 2]", "[8, 12]", 2, 400));
+  Write("l.yaml", SweepFile("lock", "[1, 2]", "[8, 12]", 2, kLongSteps, kLongItems));
   auto run = Start({"run", "l.yaml", "--no-plot", "--no-fit"});
   for (int i = 0; i < 200 && FindProcess("capsweep-trainer") < 0; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));

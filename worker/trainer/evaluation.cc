@@ -50,6 +50,22 @@ void Tally::Add(std::span<const float> logits, std::span<const int32_t> targets,
   items += added;
 }
 
+void Tally::AddCounted(std::span<const float> nll, std::span<const uint8_t> right, int64_t targets_per_item) {
+  const auto targets = static_cast<size_t>(targets_per_item);
+  for (size_t first = 0; first < nll.size(); first += targets) {
+    int64_t count = 0;
+    for (size_t at = first; at < first + targets; ++at) {
+      finite = finite && std::isfinite(nll[at]);
+      // Rounding may leave a certain target just below zero.
+      nll_nats += std::max(0.0, static_cast<double>(nll[at]));
+      count += right[at];
+    }
+    tokens_mem += count;
+    items_mem += count == targets_per_item ? 1 : 0;
+    ++items;
+  }
+}
+
 double Tally::nll_bits() const {
   return nll_nats / std::numbers::ln2;
 }

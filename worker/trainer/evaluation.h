@@ -19,6 +19,10 @@ struct Tally {
   // the order of the items, so that the same logits give the same bits however they are cut into calls.
   void Add(std::span<const float> logits, std::span<const int32_t> targets, int64_t targets_per_item, int64_t vocab);
 
+  // The same from what a back end has counted already: of every target its negative log likelihood in nats and whether
+  // it is the arg max, [items, targets_per_item].
+  void AddCounted(std::span<const float> nll, std::span<const uint8_t> right, int64_t targets_per_item);
+
   double nll_bits() const;
 };
 

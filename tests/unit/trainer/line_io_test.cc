@@ -41,7 +41,9 @@ TEST(InputReaderTest, EndIsSeenAfterTheLastLine) {
   int ends[2];
   ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
   static std::atomic<bool> ended = false;
-  auto& reader = *new InputReader(ends[0], 100, [] { ended = true; });
+  // Its thread may outlive the test: never destroyed, but held, so that it is no leak.
+  static InputReader* const held = new InputReader(ends[0], 100, [] { ended = true; });
+  InputReader& reader = *held;
   EXPECT_FALSE(reader.Take(std::chrono::milliseconds(5)).has_value());
   EXPECT_FALSE(reader.AtEnd());
   ASSERT_EQ(write(ends[1], "a\nb", 3), 3);

@@ -3,10 +3,14 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "common/point.h"
 #include "gtest/gtest.h"
+#include "worker/trainer/cpu/cpu_backend.h"
+#ifdef CAPSWEEP_HAS_TORCH
 #include "worker/trainer/torch/torch_backend.h"
+#endif
 
 namespace capsweep::trainer {
 
@@ -23,9 +27,33 @@ inline PointSpec SmallPoint() {
   return point;
 }
 
-inline std::unique_ptr<Backend> TorchOnCpu(int slots = 1) {
-  auto backend = MakeTorchBackend("cpu", slots);
+inline std::vector<PointSpec> OnePointPerMode() {
+  PointSpec label = SmallPoint();
+  PointSpec seq = SmallPoint();
+  seq.mode = Mode::kSeq, seq.seq_len = 4, seq.layers = 2;
+  PointSpec lm = SmallPoint();
+  lm.mode = Mode::kLm, lm.freeze_mlp = true;
+  return {label, seq, lm};
+}
+
+// The back ends of this build: the sanitizers see all but LibTorch.
+inline std::vector<std::string> BackendsHere() {
+#ifdef CAPSWEEP_HAS_TORCH
+  return {"cpu", "torch"};
+#else
+  return {"cpu"};
+#endif
+}
+
+// A back end on the CPU by its name.
+inline std::unique_ptr<Backend> BackendNamed(const std::string& name, int slots = 1) {
+#ifdef CAPSWEEP_HAS_TORCH
+  auto backend = name == "cpu" ? MakeCpuBackend("cpu", slots) : MakeTorchBackend("cpu", slots);
+#else
+  auto backend = MakeCpuBackend("cpu", slots);
+#endif
   EXPECT_TRUE(backend.ok()) << backend.status();
+  EXPECT_EQ((*backend)->name(), name);
   return *std::move(backend);
 }
 
@@ -40,8 +68,8 @@ inline PointResult TrainToEnd(Backend& backend, int slot, Duration slice = std::
   return *std::move(result);
 }
 
-inline PointResult TrainPoint(const PointSpec& point) {
-  auto backend = TorchOnCpu();
+inline PointResult TrainPoint(const PointSpec& point, const std::string& name) {
+  auto backend = BackendNamed(name);
   const absl::Status loaded = backend->Load(0, point, nullptr);
   EXPECT_TRUE(loaded.ok()) << loaded;
   return TrainToEnd(*backend, 0);

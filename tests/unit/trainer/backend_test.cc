@@ -1,5 +1,4 @@
-#include "worker/trainer/torch/torch_backend.h"
-
+// What every back end on the CPU must keep.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -10,23 +9,21 @@
 #include "worker/trainer/data/library.h"
 #include "worker/trainer/evaluation.h"
 #include "worker/trainer/model/layout.h"
-#include "worker/trainer/torch/model_probe.h"
 
 namespace capsweep::trainer {
 namespace {
 
-std::vector<PointSpec> OnePointPerMode() {
-  PointSpec label = SmallPoint();
-  PointSpec seq = SmallPoint();
-  seq.mode = Mode::kSeq, seq.seq_len = 4, seq.layers = 2;
-  PointSpec lm = SmallPoint();
-  lm.mode = Mode::kLm, lm.freeze_mlp = true;
-  return {label, seq, lm};
-}
+class BackendTest : public testing::TestWithParam<std::string> {
+ protected:
+  static std::unique_ptr<Backend> Make(int slots = 1) { return BackendNamed(GetParam(), slots); }
+  static PointResult Train(const PointSpec& point) { return TrainPoint(point, GetParam()); }
+};
+INSTANTIATE_TEST_SUITE_P(Each, BackendTest, testing::ValuesIn(BackendsHere()),
+                         [](const auto& test) { return test.param; });
 
-TEST(TorchBackendTest, MeasuresKeepTheirBoundsInEveryMode) {
+TEST_P(BackendTest, MeasuresKeepTheirBoundsInEveryMode) {
   for (const PointSpec& point : OnePointPerMode()) {
-    const PointResult r = TrainPoint(point);
+    const PointResult r = Train(point);
     const int64_t targets = r.targets;
     EXPECT_EQ(r.point_key, PointKey(point));
     EXPECT_EQ(r.stop_reason, "budget");
@@ -51,27 +48,27 @@ TEST(TorchBackendTest, MeasuresKeepTheirBoundsInEveryMode) {
   }
 }
 
-TEST(TorchBackendTest, RepeatGivesTheSameBits) {
+TEST_P(BackendTest, RepeatGivesTheSameBits) {
   for (const PointSpec& point : OnePointPerMode()) {
-    EXPECT_EQ(Bits(TrainPoint(point)), Bits(TrainPoint(point)));
+    EXPECT_EQ(Bits(Train(point)), Bits(Train(point)));
   }
 }
 
-TEST(TorchBackendTest, SeedsChangeTheResult) {
+TEST_P(BackendTest, SeedsChangeTheResult) {
   PointSpec point = SmallPoint();
-  const double loss = TrainPoint(point).train_loss;
+  const double loss = Train(point).train_loss;
   point.init_seed = 2;
-  EXPECT_NE(TrainPoint(point).train_loss, loss);
+  EXPECT_NE(Train(point).train_loss, loss);
   point.init_seed = 1, point.data_seed = 2;
-  EXPECT_NE(TrainPoint(point).train_loss, loss);
+  EXPECT_NE(Train(point).train_loss, loss);
 }
 
-TEST(TorchBackendTest, SlotNeighboursAndSlicesDoNotChangeTheBits) {
+TEST_P(BackendTest, SlotNeighboursAndSlicesDoNotChangeTheBits) {
   const PointSpec point = SmallPoint();
   PointSpec neighbour = SmallPoint();
   neighbour.init_seed = 5, neighbour.dataset_size = 33;
-  const std::string alone = Bits(TrainPoint(point));
-  const auto backend = TorchOnCpu(3);
+  const std::string alone = Bits(Train(point));
+  const auto backend = Make(3);
   ASSERT_EQ(backend->Slots(point), 3);
   ASSERT_TRUE(backend->Load(0, neighbour, nullptr).ok());
   ASSERT_TRUE(backend->Load(2, point, nullptr).ok());
@@ -79,19 +76,19 @@ TEST(TorchBackendTest, SlotNeighboursAndSlicesDoNotChangeTheBits) {
   ASSERT_TRUE(backend->Load(1, neighbour, nullptr).ok());
   EXPECT_EQ(Bits(TrainToEnd(*backend, 2, std::chrono::microseconds(10))), alone);
   backend->Unload(2);
-  EXPECT_EQ(Bits(TrainToEnd(*backend, 1)), Bits(TrainPoint(neighbour)));
+  EXPECT_EQ(Bits(TrainToEnd(*backend, 1)), Bits(Train(neighbour)));
 }
 
-TEST(TorchBackendTest, ResumingAtAnyStepGivesTheSameBits) {
+TEST_P(BackendTest, ResumingAtAnyStepGivesTheSameBits) {
   for (const PointSpec& point : OnePointPerMode()) {
-    const std::string whole = Bits(TrainPoint(point));
+    const std::string whole = Bits(Train(point));
     for (const int64_t stop_at : {1, 6, 16, 17, 47}) {  // in mid-epoch, before and after an evaluation
-      const auto first = TorchOnCpu();
+      const auto first = Make();
       ASSERT_TRUE(first->Load(0, point, nullptr).ok());
       while (first->Look(0).step < stop_at) first->Run(Duration::zero());
       const auto checkpoint = first->Save(0);
       ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
-      const auto second = TorchOnCpu();
+      const auto second = Make();
       ASSERT_TRUE(second->Load(0, point, &*checkpoint).ok());
       EXPECT_EQ(second->Look(0).step, stop_at);
       const PointResult resumed = TrainToEnd(*second, 0);
@@ -101,8 +98,8 @@ TEST(TorchBackendTest, ResumingAtAnyStepGivesTheSameBits) {
   }
 }
 
-TEST(TorchBackendTest, CheckpointOfAnotherPointIsRefusedAndTheSlotStaysFree) {
-  const auto backend = TorchOnCpu();
+TEST_P(BackendTest, CheckpointOfAnotherPointIsRefusedAndTheSlotStaysFree) {
+  const auto backend = Make();
   PointSpec point = SmallPoint();
   ASSERT_TRUE(backend->Load(0, point, nullptr).ok());
   const auto checkpoint = backend->Save(0);
@@ -113,12 +110,12 @@ TEST(TorchBackendTest, CheckpointOfAnotherPointIsRefusedAndTheSlotStaysFree) {
   EXPECT_TRUE(backend->Load(0, point, nullptr).ok());
 }
 
-TEST(TorchBackendTest, FrozenMlpKeepsItsBytesWhileEverythingElseMoves) {
+TEST_P(BackendTest, FrozenMlpKeepsItsBytesWhileEverythingElseMoves) {
   PointSpec point = SmallPoint();
   point.freeze_mlp = true, point.layers = 2;
   const ParamLayout layout = MakeLayout(point);
   const std::vector<float> before = InitialWeights(layout, point.init_seed);
-  const auto backend = TorchOnCpu();
+  const auto backend = Make();
   ASSERT_TRUE(backend->Load(0, point, nullptr).ok());
   TrainToEnd(*backend, 0);
   const auto content = DecodeCheckpoint(backend->Save(0)->bytes);
@@ -137,55 +134,36 @@ PointSpec Untrained() {
   return point;
 }
 
-TEST(TorchBackendTest, UntrainedModelGuesses) {
-  const PointResult r = TrainPoint(Untrained());
+TEST_P(BackendTest, UntrainedModelGuesses) {
+  const PointResult r = Train(Untrained());
   const double chance = 4000.0 / 16, sigma = std::sqrt(4000.0 / 16 * 15 / 16);
   EXPECT_NEAR(static_cast<double>(r.items_mem), chance, 4 * sigma);
 }
 
-TEST(TorchBackendTest, MemorizedItemsFallToChanceWhenLabelsAreShuffled) {
-  PointSpec point = SmallPoint();
-  point.width = 16, point.dataset_size = 256, point.epochs = 1000, point.batch_size = 32;
-  const auto backend = TorchOnCpu();
-  ASSERT_TRUE(backend->Load(0, point, nullptr).ok());
-  EXPECT_EQ(TrainToEnd(*backend, 0).items_mem, 256);
-  const auto content = DecodeCheckpoint(backend->Save(0)->bytes);
-  ASSERT_TRUE(content.ok());
-  Library library = *MakeLibrary(point);
-  const ProbeResult probed = ProbeModel(point, library, {content->weights.begin(), content->weights.end()});
-  const std::vector<float> logits(probed.logits.begin(), probed.logits.end());
-  Tally own, shuffled;
-  own.Add(logits, library.target_tokens, 1, point.vocab);
-  EXPECT_EQ(own.items_mem, 256);
-  std::rotate(library.target_tokens.begin(), library.target_tokens.begin() + 100, library.target_tokens.end());
-  shuffled.Add(logits, library.target_tokens, 1, point.vocab);
-  EXPECT_NEAR(static_cast<double>(shuffled.items_mem), 16, 4 * std::sqrt(15.0));
-}
-
-TEST(TorchBackendTest, SixteenItemsAreMemorizedWithinFiveHundredEpochsBySeedsOneToFive) {
+TEST_P(BackendTest, SixteenItemsAreMemorizedWithinFiveHundredEpochsBySeedsOneToFive) {
   for (uint64_t seed = 1; seed <= 5; ++seed) {
     PointSpec point;
     point.width = 16, point.heads = 2, point.seq_len = 8;
     point.dataset_size = 16, point.epochs = 500;
     point.data_seed = point.init_seed = seed;
-    const PointResult r = TrainPoint(point);
+    const PointResult r = Train(point);
     EXPECT_EQ(r.items_mem, 16) << "seed " << seed;
     EXPECT_EQ(r.stop_reason, "memorized");
     EXPECT_LE(r.epochs, 500);
   }
 }
 
-TEST(TorchBackendTest, NanLossFailsItsSlotAndLeavesNeighboursAlone) {
+TEST_P(BackendTest, NanLossFailsItsSlotAndLeavesNeighboursAlone) {
   const PointSpec point = SmallPoint();
-  const auto backend = TorchOnCpu(2);
+  const auto backend = Make(2);
   ASSERT_TRUE(backend->Load(0, point, nullptr).ok());
   CheckpointContent content = *DecodeCheckpoint(backend->Save(0)->bytes);
   backend->Unload(0);
   content.weights.back() = std::nanf("");
-  const Checkpoint broken{"torch", EncodeCheckpoint(content)};
+  const Checkpoint broken{GetParam(), EncodeCheckpoint(content)};
   ASSERT_TRUE(backend->Load(0, point, &broken).ok());
   ASSERT_TRUE(backend->Load(1, point, nullptr).ok());
-  EXPECT_EQ(Bits(TrainToEnd(*backend, 1)), Bits(TrainPoint(point)));
+  EXPECT_EQ(Bits(TrainToEnd(*backend, 1)), Bits(Train(point)));
   const SlotView view = backend->Look(0);
   EXPECT_FALSE(view.failure.ok());
   EXPECT_EQ(view.cause, FailureCause::kNanLoss);
@@ -193,25 +171,23 @@ TEST(TorchBackendTest, NanLossFailsItsSlotAndLeavesNeighboursAlone) {
   EXPECT_FALSE(backend->Result(0).ok());
 }
 
-TEST(TorchBackendTest, PointLargerThanMemoryIsRefusedBeforeAnythingIsAllocated) {
+TEST_P(BackendTest, PointLargerThanMemoryIsRefusedBeforeAnythingIsAllocated) {
   PointSpec huge = SmallPoint();
   huge.width = 65536, huge.heads = 1024, huge.head_dim = 4096, huge.layers = 256;
-  const absl::Status loaded = TorchOnCpu()->Load(0, huge, nullptr);
+  const absl::Status loaded = Make()->Load(0, huge, nullptr);
   EXPECT_TRUE(absl::IsResourceExhausted(loaded)) << loaded;
 }
 
-TEST(TorchBackendTest, OtherBackendsPointsAreNotTrained) {
+TEST_P(BackendTest, OtherBackendsPointsAreNotTrained) {
   PointSpec point = SmallPoint();
   point.backend = "cuda";
-  EXPECT_TRUE(absl::IsUnimplemented(TorchOnCpu()->CanTrain(point)));
-  point.backend = "torch";
-  EXPECT_TRUE(TorchOnCpu()->CanTrain(point).ok());
+  EXPECT_TRUE(absl::IsUnimplemented(Make()->CanTrain(point)));
+  point.backend = GetParam();
+  EXPECT_TRUE(Make()->CanTrain(point).ok());
 }
 
-TEST(TorchBackendTest, UnknownDevicesAreRefusedByName) {
-  EXPECT_TRUE(absl::IsInvalidArgument(MakeTorchBackend("gpu").status()));
-  EXPECT_TRUE(absl::IsInvalidArgument(MakeTorchBackend("cuda:x").status()));
-  EXPECT_FALSE(MakeTorchBackend("cuda:4711").ok());
+TEST(CpuDeviceTest, OtherDevicesAreLeftToOtherBackends) {
+  EXPECT_TRUE(absl::IsUnimplemented(MakeCpuBackend("cuda:0").status()));
 }
 
 }  // namespace

@@ -102,7 +102,7 @@ TEST(TrainerByHandTest, PointsAreAnsweredInOrderAndTheEndOfInputFinishesThem) {
     EXPECT_EQ(line["type"], "result");
     EXPECT_EQ(line["attempt"], attempt);
     const Json& result = line["result"];
-    EXPECT_EQ(result["backend"], "torch");
+    EXPECT_EQ(result["backend"], "cpu");
     EXPECT_EQ(result["device_kind"], "cpu");
     EXPECT_EQ(result["threads"], 1);
     for (const char* field : {"device_name", "version", "torch_version", "blas"}) {
@@ -176,7 +176,7 @@ TEST(TrainerServeTest, HelloComesFirstAndProgressWhileTraining) {
   EXPECT_EQ(hello["type"], "hello");
   EXPECT_EQ(hello["protocol"], 1);
   EXPECT_EQ(hello["device"], "cpu");
-  EXPECT_EQ(hello["backends"], Json::array({"torch"}));
+  EXPECT_EQ(hello["backends"], Json::array({"cpu", "torch"}));
   EXPECT_EQ(hello["slots"], 1);
   EXPECT_GT(hello["memory_bytes"], 0);
   trainer.SendTrain("17/2", EndlessPoint());
@@ -219,7 +219,7 @@ TEST(TrainerServeTest, CancelFreesTheSlotForTheNext) {
 
 TEST(TrainerServeTest, StoppedAttemptResumesElsewhereWithTheSameBits) {
   PointSpec point = SmallPoint();
-  point.dataset_size = 1000, point.epochs = 20;
+  point.dataset_size = 1000, point.epochs = 3000;
   const std::string folder = StrCat(testing::TempDir(), "trainer_stop_", getpid());
   Trainer first({"--serve"});
   first.SendTrain("a", point);
@@ -236,7 +236,7 @@ TEST(TrainerServeTest, StoppedAttemptResumesElsewhereWithTheSameBits) {
   Trainer second({"--serve"});
   second.SendTrain("a/2", point, StrCat(R"(,"checkpoint":)", running["checkpoint"].dump()));
   const Json result = second.Await("result");
-  EXPECT_EQ(ResultBits(result), Bits(TrainPoint(point)));
+  EXPECT_EQ(ResultBits(result), Bits(TrainPoint(point, "cpu")));
   std::filesystem::remove_all(folder);
 }
 

@@ -1,0 +1,68 @@
+// The back ends against each other and against the reference model in double.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "tests/unit/trainer/trainer_test_points.h"
+#include "worker/trainer/checkpoint.h"
+#include "worker/trainer/data/library.h"
+#include "worker/trainer/evaluation.h"
+#include "worker/trainer/torch/model_probe.h"
+
+namespace capsweep::trainer {
+namespace {
+
+// Rounding differs, and training multiplies differences: fifty steps are few enough to compare closely.
+TEST(BackendsAgreeTest, AgreeOnWhatTheyTrain) {
+  for (const PointSpec& point : OnePointPerMode()) {
+    const PointResult torch = TrainPoint(point, "torch"), cpu = TrainPoint(point, "cpu");
+    EXPECT_NEAR(cpu.train_loss, torch.train_loss, 1e-4 * torch.train_loss) << ToWord(point.mode);
+    EXPECT_NEAR(cpu.nll_bits, torch.nll_bits, 1e-4 * torch.nll_bits) << ToWord(point.mode);
+    EXPECT_NEAR(static_cast<double>(cpu.tokens_mem), static_cast<double>(torch.tokens_mem), 2);
+    EXPECT_EQ(cpu.steps, torch.steps);
+    EXPECT_EQ(cpu.presentations, torch.presentations);
+    EXPECT_EQ(cpu.backend, "cpu");
+    EXPECT_EQ(torch.backend, "torch");
+  }
+}
+
+TEST(BackendsAgreeTest, CheckpointOfAnotherBackendIsRefused) {
+  const auto torch = BackendNamed("torch"), cpu = BackendNamed("cpu");
+  ASSERT_TRUE(torch->Load(0, SmallPoint(), nullptr).ok());
+  const auto checkpoint = torch->Save(0);
+  ASSERT_TRUE(checkpoint.ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(cpu->Load(0, SmallPoint(), &*checkpoint)));
+}
+
+class BackendsTest : public testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Each, BackendsTest, testing::ValuesIn(BackendsHere()),
+                         [](const auto& test) { return test.param; });
+
+TEST_P(BackendsTest, MemorizedItemsFallToChanceWhenLabelsAreShuffled) {
+  PointSpec point = SmallPoint();
+  point.width = 16, point.dataset_size = 256, point.epochs = 1000, point.batch_size = 32;
+  const auto backend = BackendNamed(GetParam());
+  ASSERT_TRUE(backend->Load(0, point, nullptr).ok());
+  EXPECT_EQ(TrainToEnd(*backend, 0).items_mem, 256);
+  const auto content = DecodeCheckpoint(backend->Save(0)->bytes);
+  ASSERT_TRUE(content.ok());
+  Library library = *MakeLibrary(point);
+  const ProbeResult probed = ProbeModel(point, library, {content->weights.begin(), content->weights.end()});
+  const std::vector<float> logits(probed.logits.begin(), probed.logits.end());
+  Tally own, shuffled;
+  own.Add(logits, library.target_tokens, 1, point.vocab);
+  EXPECT_EQ(own.items_mem, 256);
+  std::rotate(library.target_tokens.begin(), library.target_tokens.begin() + 100, library.target_tokens.end());
+  shuffled.Add(logits, library.target_tokens, 1, point.vocab);
+  EXPECT_NEAR(static_cast<double>(shuffled.items_mem), 16, 4 * std::sqrt(15.0));
+}
+
+TEST(TorchDeviceTest, UnknownDevicesAreRefusedByName) {
+  EXPECT_TRUE(absl::IsInvalidArgument(MakeTorchBackend("gpu").status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(MakeTorchBackend("cuda:x").status()));
+  EXPECT_FALSE(MakeTorchBackend("cuda:4711").ok());
+}
+
+}  // namespace
+}  // namespace capsweep::trainer

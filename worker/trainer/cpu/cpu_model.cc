@@ -1,0 +1,273 @@
+#include "worker/trainer/cpu/cpu_model.h"
+
+#include <algorithm>
+
+#include "worker/trainer/cpu/kernels.h"
+
+namespace capsweep::trainer::cpu {
+namespace {
+
+constexpr int64_t kLanes = 16;
+// A table of all (token, position) pairs pays when a batch shows tokens more than once, and while it stays in a cache.
+constexpr int64_t kTableFloats = int64_t{1} << 20;
+
+int64_t RoundUp(int64_t n) {
+  return (n + kLanes - 1) / kLanes * kLanes;
+}
+
+Shape MakeShape(const PointSpec& point, int64_t targets, int64_t first_target) {
+  Shape s{};
+  s.layers = point.layers;
+  s.heads = point.heads;
+  s.head_dim = point.head_dim;
+  s.width = point.width;
+  s.seq_len = point.seq_len;
+  s.vocab = point.vocab;
+  s.inner = point.heads * point.head_dim;
+  s.hidden = 4 * point.width;
+  s.padded = RoundUp(point.width);
+  s.targets = targets;
+  s.first_target = first_target;
+  s.label = point.mode == Mode::kLabel;
+  s.lm = point.mode == Mode::kLm;
+  s.freeze_mlp = point.freeze_mlp;
+  return s;
+}
+
+Offsets MakeOffsets(const Shape& s) {
+  Offsets at{};
+  int64_t next = 0;
+  const auto rows = [&](int64_t count) {
+    const int64_t offset = next;
+    next += count * s.padded;
+    return offset;
+  };
+  const auto mlp = [&](LayerOffsets& layer) {
+    layer.up = rows(s.hidden);
+    layer.up_bias = next;
+    next += RoundUp(s.hidden);
+    layer.down = rows(s.hidden);
+    layer.down_bias = rows(1);
+  };
+  at.tokens = rows(s.vocab);
+  at.positions = rows(s.seq_len);
+  at.layers.resize(static_cast<size_t>(s.layers));
+  for (LayerOffsets& layer : at.layers) {
+    layer.attention_norm = rows(1);
+    layer.qkv = rows(3 * s.inner);
+    layer.out = rows(s.inner);
+    layer.mlp_norm = rows(1);
+    if (!s.freeze_mlp) {
+      mlp(layer);
+    }
+  }
+  at.final_norm = rows(1);
+  at.head = rows(s.vocab);
+  at.train = next;
+  if (s.freeze_mlp) {
+    std::for_each(at.layers.begin(), at.layers.end(), mlp);
+  }
+  at.total = next;
+  return at;
+}
+
+// Hands out pieces of one block; a first round without a block measures it.
+class Pieces {
+ public:
+  explicit Pieces(float* base) : base_(base) {}
+  float* operator()(int64_t floats) {
+    float* piece = base_ == nullptr ? nullptr : base_ + used_;
+    used_ += RoundUp(floats);
+    return piece;
+  }
+  int64_t used() const { return used_; }
+
+ private:
+  float* base_;
+  int64_t used_ = 0;
+};
+
+void LayOutLayer(const Shape& s, bool trimmed, Pieces& take, LayerMemory& memory) {
+  const int64_t n = s.seq_len, rows = trimmed ? 1 : n;
+  memory.attention_in = take(n * s.width * kLanes);
+  memory.attention_rstd = take(n * kLanes);
+  memory.qkv = take((trimmed ? s.inner + 2 * s.heads * s.width : n * 3 * s.inner) * kLanes);
+  memory.weights = take((trimmed ? s.heads * n : s.heads * n * n) * kLanes);
+  memory.mixed = take(rows * s.inner * kLanes);
+  memory.mlp_in = take(rows * s.width * kLanes);
+  memory.mlp_rstd = take(rows * kLanes);
+  memory.hidden = take(rows * s.hidden * kLanes);
+  memory.slope = take(rows * s.hidden * kLanes);
+}
+
+Workspace LayOut(const Shape& s, int64_t table_rows, Pieces& take) {
+  Workspace w{};
+  const int64_t n = s.seq_len;
+  w.layers.resize(static_cast<size_t>(s.layers));
+  for (int64_t l = 0; l < s.layers; ++l) {
+    LayOutLayer(s, s.label && l + 1 == s.layers, take, w.layers[static_cast<size_t>(l)]);
+  }
+  w.x = take(n * s.width * kLanes);
+  w.dx = take(n * s.width * kLanes);
+  w.dnormed = take(n * s.width * kLanes);
+  w.dhidden = take(n * std::max(s.hidden, 3 * s.inner) * kLanes);
+  w.dmixed = take(n * s.inner * kLanes);
+  w.dweights = take(n * std::max(n, s.heads) * kLanes);
+  w.dheads = take(2 * s.heads * s.width * kLanes);
+  w.final_in = take(s.targets * s.width * kLanes);
+  w.final_rstd = take(s.targets * kLanes);
+  w.logits = take(s.targets * s.vocab * kLanes);
+  w.first_rows = take(n * kLanes * s.padded);
+  w.rows = take(std::max(n, s.heads) * kLanes * s.padded);
+  w.lane_bias = take(s.layers * s.hidden * kLanes);
+  w.lane_gain = take(s.layers * s.width * kLanes);
+  w.table_rows = table_rows;
+  const int64_t table = RoundUp(table_rows) * s.padded;
+  w.table = take(table);
+  w.table_norm = take(table);
+  w.table_rstd = take(RoundUp(table_rows));
+  w.dtable = take(table);
+  w.dtable_norm = take(table);
+  return w;
+}
+
+Floats Zeros(int64_t count) {
+  Floats block = hwy::AllocateAligned<float>(static_cast<size_t>(count));
+  std::fill_n(block.get(), count, 0.0f);
+  return block;
+}
+
+}  // namespace
+
+CpuModel::CpuModel(const PointSpec& point, int64_t targets, int64_t first_target) : layout_(MakeLayout(point)) {
+  view_.shape = MakeShape(point, targets, first_target);
+  const Shape& s = view_.shape;
+  view_.at = MakeOffsets(s);
+  parameters_ = Zeros(2 * view_.at.total + 3 * view_.at.train);
+  view_.weights = parameters_.get();
+  view_.folded = view_.weights + view_.at.total;
+  view_.grads = view_.folded + view_.at.total;
+  view_.moment1 = view_.grads + view_.at.train;
+  view_.moment2 = view_.moment1 + view_.at.train;
+  view_.whole_table = s.vocab <= point.batch_size && s.vocab * s.seq_len * s.padded <= kTableFloats;
+  const int64_t table_rows = (view_.whole_table ? s.vocab : kLanes) * s.seq_len;
+  Pieces measure(nullptr);
+  LayOut(s, table_rows, measure);
+  work_ = Zeros(measure.used());
+  Pieces take(work_.get());
+  view_.work = LayOut(s, table_rows, take);
+  indices_.assign(static_cast<size_t>(RoundUp(table_rows) + (s.seq_len + s.targets) * kLanes), 0);
+  view_.work.table_token = indices_.data();
+  view_.work.table_index = view_.work.table_token + RoundUp(table_rows);
+  view_.work.target_rows = view_.work.table_index + s.seq_len * kLanes;
+}
+
+// visit(tensor, offset of its first element here, step between its rows, step between its columns)
+template <class Visit>
+void CpuModel::VisitTensors(bool trained_only, const Visit& visit) const {
+  const int64_t padded = view_.shape.padded;
+  for (const TensorSpec& tensor : layout_.tensors) {
+    if (trained_only && tensor.frozen) {
+      continue;
+    }
+    const LayerOffsets& layer = view_.at.layers[static_cast<size_t>(tensor.layer)];
+    const int64_t inner = view_.shape.inner;
+    switch (tensor.role) {
+      case Role::kTokenEmbedding:
+        visit(tensor, view_.at.tokens, padded, 1);
+        break;
+      case Role::kPositionEmbedding:
+        visit(tensor, view_.at.positions, padded, 1);
+        break;
+      case Role::kAttentionNorm:
+        visit(tensor, layer.attention_norm, padded, 1);
+        break;
+      case Role::kQuery:
+        visit(tensor, layer.qkv, padded, 1);
+        break;
+      case Role::kKey:
+        visit(tensor, layer.qkv + inner * padded, padded, 1);
+        break;
+      case Role::kValue:
+        visit(tensor, layer.qkv + 2 * inner * padded, padded, 1);
+        break;
+      case Role::kAttentionOut:
+        visit(tensor, layer.out, 1, padded);
+        break;
+      case Role::kMlpNorm:
+        visit(tensor, layer.mlp_norm, padded, 1);
+        break;
+      case Role::kUpWeight:
+        visit(tensor, layer.up, padded, 1);
+        break;
+      case Role::kUpBias:
+        visit(tensor, layer.up_bias, 0, 1);
+        break;
+      case Role::kDownWeight:
+        visit(tensor, layer.down, 1, padded);
+        break;
+      case Role::kDownBias:
+        visit(tensor, layer.down_bias, padded, 1);
+        break;
+      case Role::kFinalNorm:
+        visit(tensor, view_.at.final_norm, padded, 1);
+        break;
+      case Role::kHead:
+        visit(tensor, view_.at.head, padded, 1);
+        break;
+    }
+  }
+}
+
+void CpuModel::Import(std::span<const float> flat, float* block, bool trained_only) {
+  VisitTensors(trained_only, [&](const TensorSpec& tensor, int64_t offset, int64_t row_step, int64_t col_step) {
+    for (int64_t i = 0; i < tensor.size(); ++i) {
+      block[offset + i / tensor.cols * row_step + i % tensor.cols * col_step] =
+          flat[static_cast<size_t>(tensor.offset + i)];
+    }
+  });
+}
+
+std::vector<float> CpuModel::Export(const float* block, bool trained_only) const {
+  std::vector<float> flat(static_cast<size_t>(trained_only ? layout_.train : layout_.total));
+  VisitTensors(trained_only, [&](const TensorSpec& tensor, int64_t offset, int64_t row_step, int64_t col_step) {
+    for (int64_t i = 0; i < tensor.size(); ++i) {
+      flat[static_cast<size_t>(tensor.offset + i)] =
+          block[offset + i / tensor.cols * row_step + i % tensor.cols * col_step];
+    }
+  });
+  return flat;
+}
+
+void CpuModel::LoadWeights(std::span<const float> weights) {
+  Import(weights, view_.weights, false);
+}
+void CpuModel::LoadMoments(std::span<const float> first, std::span<const float> second) {
+  Import(first, view_.moment1, true);
+  Import(second, view_.moment2, true);
+}
+std::vector<float> CpuModel::Weights() const {
+  return Export(view_.weights, false);
+}
+std::vector<float> CpuModel::Grads() const {
+  return Export(view_.grads, true);
+}
+std::vector<float> CpuModel::FirstMoment() const {
+  return Export(view_.moment1, true);
+}
+std::vector<float> CpuModel::SecondMoment() const {
+  return Export(view_.moment2, true);
+}
+
+float CpuModel::Train(const Items& items, const AdamStep* adam) {
+  return TrainKernel(view_, items, adam);
+}
+void CpuModel::Evaluate(const Items& items, float* nll, uint8_t* right) {
+  EvaluateKernel(view_, items, nll, right);
+}
+
+const char* InstructionSet() {
+  return KernelTarget();
+}
+
+}  // namespace capsweep::trainer::cpu

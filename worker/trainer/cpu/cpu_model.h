@@ -1,0 +1,159 @@
+// One model of the cpu back end: its parameters as the kernels want them, its workspace, and the two things kernels do
+// with it: a training step and the evaluation of items.
+//
+// Lane = sample: activations are [position][feature][16], sixteen samples side by side; weights are plain rows, padded
+// to a multiple of 16 floats, with `width` always the row's length: the matrices that map to the width are kept
+// transposed. So every weight gradient is an outer product with rows of `width`, and only those are ever transposed.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "common/point.h"
+#include "hwy/aligned_allocator.h"
+#include "worker/trainer/data/library.h"
+#include "worker/trainer/model/layout.h"
+
+namespace capsweep::trainer::cpu {
+
+struct Shape {
+  int64_t layers, heads, head_dim, width, seq_len, vocab;
+  int64_t inner;         // heads * head_dim
+  int64_t hidden;        // 4 * width
+  int64_t padded;        // width rounded up to 16
+  int64_t targets;       // T
+  int64_t first_target;  // position of the first target
+  bool label;            // the last layer is computed for the last position only, keys and values never formed
+  bool lm;               // causal, position 0 sees no token
+  bool freeze_mlp;
+};
+
+// Offsets into a parameter block; every row has `padded` floats.
+struct LayerOffsets {
+  int64_t attention_norm;  // [1]
+  int64_t qkv;             // [3 * inner]: query, key, value
+  int64_t out;             // [inner], transposed
+  int64_t mlp_norm;        // [1]
+  int64_t up;              // [hidden]
+  int64_t up_bias;         // [hidden] floats, rounded up to 16
+  int64_t down;            // [hidden], transposed
+  int64_t down_bias;       // [1]
+};
+struct Offsets {
+  int64_t tokens;     // [vocab]
+  int64_t positions;  // [seq_len]
+  std::vector<LayerOffsets> layers;
+  int64_t final_norm;  // [1]
+  int64_t head;        // [vocab]
+  int64_t train;       // floats that the optimizer updates: the front of the block
+  int64_t total;
+};
+
+using Floats = hwy::AlignedFreeUniquePtr<float[]>;
+
+// What a layer remembers from its forward pass, each [rows][features][16]; rows is 1 in a trimmed layer, else seq_len.
+struct LayerMemory {
+  float* attention_in;  // [seq_len][width] normed
+  float* attention_rstd;
+  float* qkv;      // [seq_len][3 * inner]; trimmed: query [inner], then r [heads][width], then c [heads][width]
+  float* weights;  // [heads][seq_len][seq_len]; trimmed: [heads][seq_len]
+  float* mixed;    // [rows][inner]
+  float* mlp_in;   // [rows][width] normed
+  float* mlp_rstd;
+  float* hidden;  // [rows][hidden] after GELU
+  float* slope;   // [rows][hidden] derivative of GELU
+};
+
+struct Workspace {
+  std::vector<LayerMemory> layers;
+  float* x;         // [seq_len][width][16] residual stream
+  float* dx;        // [seq_len][width][16]
+  float* dnormed;   // [seq_len][width][16]
+  float* dhidden;   // [seq_len][max(hidden, 3 * inner)][16]
+  float* dmixed;    // [seq_len][inner][16]
+  float* dweights;  // [seq_len][seq_len][16] or [heads][seq_len][16]
+  float* dheads;    // [2][heads][width][16]: of c and r
+  float* final_in;  // [targets][width][16] normed
+  float* final_rstd;
+  float* logits;       // [targets][vocab][16]
+  float* first_rows;   // [seq_len][16][padded]: input of the first layer, normed, as rows
+  float* rows;         // [max(seq_len, heads)][16][padded]
+  float* lane_bias;    // [layers][hidden][16]: gradient of up_bias, lane by lane
+  float* lane_gain;    // [layers][width][16]: gradient of mlp_norm under a frozen MLP
+  float* table;        // [table_rows][padded]: embedded (token, position), see below
+  float* table_norm;   // [table_rows][padded] normed
+  float* table_rstd;   // [table_rows]
+  float* dtable;       // [table_rows][padded] gradient of `table` but for what goes through the norm
+  float* dtable_norm;  // [table_rows][padded]
+  int64_t table_rows;
+  int32_t* table_token;  // [table_rows] its token, -1 where none is shown
+  int32_t* table_index;  // [seq_len][16] table row of every sample's positions
+  int32_t* target_rows;  // [targets][16] target tokens
+};
+
+// What the kernels see: shape and raw pointers.
+struct ModelView {
+  Shape shape;
+  Offsets at;
+  float* weights;  // [at.total]
+  float* folded;   // [at.total]: matrices behind a norm, times its gain
+  float* grads;    // [at.train]
+  float* moment1;  // [at.train]
+  float* moment2;  // [at.train]
+  Workspace work;
+  bool whole_table;  // the table holds every (token, position) once a step, else the rows of 16 samples
+};
+
+struct Items {
+  const int32_t* tokens;   // [D, seq_len]
+  const int32_t* targets;  // [D, targets]
+  const int64_t* chosen;   // [count] item numbers
+  int64_t count;
+};
+
+struct AdamStep {
+  float rate;         // lr / (1 - beta1^t)
+  float correction2;  // 1 / sqrt(1 - beta2^t)
+};
+
+class CpuModel {
+ public:
+  // Zeroed moments; weights are to be loaded. `targets` and `first_target` come from the library. `batch_size` decides
+  // how the embedding table is kept.
+  CpuModel(const PointSpec& point, int64_t targets, int64_t first_target);
+
+  // In the layout of MakeLayout: weights [total], moments [train].
+  void LoadWeights(std::span<const float> weights);
+  void LoadMoments(std::span<const float> first, std::span<const float> second);
+  std::vector<float> Weights() const;
+  std::vector<float> Grads() const;
+  std::vector<float> FirstMoment() const;
+  std::vector<float> SecondMoment() const;
+
+  // One optimizer step on the items. Mean loss in nats per target, before the update. Without `adam` only the gradients
+  // are computed.
+  float Train(const Items& items, const AdamStep* adam);
+
+  // nll [count, targets] in nats and whether the target is the arg max (lowest index on ties).
+  void Evaluate(const Items& items, float* nll, uint8_t* right);
+
+  const ModelView& view() const { return view_; }
+
+ private:
+  template <class Visit>
+  void VisitTensors(bool trained_only, const Visit& visit) const;
+  std::vector<float> Export(const float* block, bool trained_only) const;
+  void Import(std::span<const float> flat, float* block, bool trained_only);
+
+  ParamLayout layout_;
+  ModelView view_;
+  Floats parameters_;  // weights, folded, grads, moments
+  Floats work_;
+  std::vector<int32_t> indices_;
+};
+
+// The instruction set the kernels run with: "avx512", "avx2", "sse4", …. Sets with fused multiply-add give equal bits.
+const char* InstructionSet();
+
+}  // namespace capsweep::trainer::cpu
