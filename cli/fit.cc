@@ -59,7 +59,7 @@ absl::StatusOr<int> Fit(const FitArguments& options, Console& console) {
     }
   }
   return absl::FailedPreconditionError(
-      StrCat("nothing could be fitted: ", report.groups.empty() ? "there are no rows" : report.groups[0].error));
+      report.groups.empty() ? std::string("nothing could be fitted: there are no rows") : report.groups[0].error);
 }
 
 }  // namespace

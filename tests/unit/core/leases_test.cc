@@ -162,6 +162,23 @@ TEST(CoreRecoveryTest, RunningAttemptIsAdoptedByTheSameStart) {
   EXPECT_EQ(Transcript().Play(transcript), transcript);
 }
 
+TEST(CoreRecoveryTest, StaleAttemptsResultIsStillLateAfterARestart) {
+  const char* transcript = R"(
+> recover sweep=1 points=1..2 done=1/2
+> sync w1 result=1/1
+  persist 1
+    audit worker_registered w1: on host, version 1
+    end 1/1 late (attempt 2 was first)
+    start 2/1 on w1#a cpu:0
+    worker w1#a busy
+> commit
+  reply 1: 1/1=late assign 2/1 to cpu:0 for 10s next=2s
+> sync w1 hold=2/1 result=1/2
+  reply 2: 1/2=duplicate next=2s
+)";
+  EXPECT_EQ(Transcript().Play(transcript), transcript);
+}
+
 TEST(CoreRecoveryTest, AttemptThatIsNotListedIsSentAgain) {
   const char* transcript = R"(
 > recover sweep=1 points=1..1 running=1/1@w1#a

@@ -45,6 +45,19 @@ TEST_F(StoreTest, SecondResultOfAPointIsKeptAsLateAndChangesNothing) {
   EXPECT_EQ(Ask(path_, "SELECT MAX(items_mem) FROM curves"), "10");
 }
 
+TEST_F(StoreTest, LoadKnowsWhichAttemptOfADonePointWasAccepted) {
+  {
+    TestStore store(path_);
+    store.Add(MakeSweep("s"), {MakePoint(1, 1)});
+    ASSERT_TRUE(store.Write({Started(1, 1), Started(1, 2), Accepted(1, 2, MakeResult(MakePoint(1, 1), 10))}).ok());
+    ASSERT_TRUE(store.Write({Accepted(1, 1, MakeResult(MakePoint(1, 1), 99))}).ok());
+  }
+  TestStore store(path_);
+  const auto loaded = store->Load();
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->recovered.points.at(0).accepted_attempt, 2);
+}
+
 TEST_F(StoreTest, DonePointIsNotReopenedByALaterChange) {
   TestStore store(path_);
   store.Add(MakeSweep("s"), {MakePoint(1, 1)});
