@@ -7,27 +7,38 @@
 namespace capsweep {
 namespace {
 
-// Measured on one reference core (docs/performance.md): the torch back end spends a fixed time per layer and step on
-// dispatch, and sustains this rate on the products.
-constexpr double kSecondsPerStep = 3.5e-4;
-constexpr double kSecondsPerLayerStep = 4.5e-4;
-constexpr double kFlopsPerSecond = 1.5e10;
+// One core of the reference machine (docs/performance.md). A step costs something to begin, its matrix products, and
+// memory traffic: over the inputs of the first layer, and over the parameters.
+struct Speed {
+  double seconds_per_step;
+  double flops_per_second;
+  double seconds_per_input;  // an element of the embedded batch
+  double seconds_per_weight;
+};
+constexpr Speed kCpu = {6e-6, 9e10, 1.7e-9, 1.2e-9};
+constexpr Speed kTorch = {8e-4, 1.5e10, 0, 2e-9};
 constexpr double kStartSeconds = 0.02;
 
-// Forward FLOPs of `samples` sequences; a product of m×k by k×n counts 2·m·k·n.
+// Forward FLOPs of `samples` sequences; a product of m×k by k×n counts 2·m·k·n. In mode label the last layer computes
+// the last position only and never forms keys and values (docs/science.md).
 double ForwardFlops(const PointSpec& p, double samples) {
-  const double n = static_cast<double>(p.seq_len), b = static_cast<double>(p.width);
+  const double n = static_cast<double>(p.seq_len), b = static_cast<double>(p.width), h = static_cast<double>(p.heads);
   const double inner = static_cast<double>(p.heads * p.head_dim), v = static_cast<double>(p.vocab);
-  const double tokens = samples * n;
-  auto layer = [&](double queries) {  // `queries` = tokens whose output is needed
-    const double key_value = 2 * 2 * tokens * b * inner;
-    const double query_out = 2 * 2 * queries * b * inner;
-    const double attention = 2 * 2 * queries * n * inner;
-    const double mlp = 2 * queries * 8 * b * b;
-    return key_value + query_out + attention + mlp;
-  };
-  const double outputs = p.mode == Mode::kLabel ? samples : tokens;
-  return static_cast<double>(p.layers - 1) * layer(tokens) + layer(outputs) + 2 * outputs * b * v;
+  const bool label = p.mode == Mode::kLabel;
+  const double seen = p.mode == Mode::kLm ? (n + 1) / 2 : n;
+  const double full = n * (8 * b * inner + 4 * seen * inner + 16 * b * b);
+  const double last = label ? 8 * b * inner + 4 * n * h * b + 16 * b * b : full;
+  return samples * (static_cast<double>(p.layers - 1) * full + last + (label ? 1 : n) * 2 * b * v);
+}
+
+const Speed& SpeedOf(const PointSpec& p) {
+  return p.backend == "torch" ? kTorch : kCpu;
+}
+
+// Elements of the first layer's input that `samples` sequences cause: their own, and a table of all tokens at all
+// positions, or as many again where that would be larger.
+double Inputs(const PointSpec& p, double samples) {
+  return (samples + std::min(samples, static_cast<double>(p.vocab))) * static_cast<double>(p.seq_len * p.width);
 }
 
 }  // namespace
@@ -38,12 +49,17 @@ double FlopsPerStep(const PointSpec& p) {
 }
 
 double EstimateSeconds(const PointSpec& p) {
+  const Speed& speed = SpeedOf(p);
+  const double batch = static_cast<double>(std::min(p.batch_size, p.dataset_size));
+  const double items = static_cast<double>(p.dataset_size);
   const double steps = static_cast<double>(BudgetSteps(p));
-  const double step =
-      kSecondsPerStep + kSecondsPerLayerStep * static_cast<double>(p.layers) + FlopsPerStep(p) / kFlopsPerSecond;
+  const double step = speed.seconds_per_step + FlopsPerStep(p) / speed.flops_per_second +
+                      speed.seconds_per_input * Inputs(p, batch) +
+                      speed.seconds_per_weight * static_cast<double>(CountParams(p).train);
   const double epochs = steps / static_cast<double>(StepsPerEpoch(p));
   const double evaluations = epochs / static_cast<double>(p.eval_every) + 1;
-  const double evaluation = 1e-3 + ForwardFlops(p, static_cast<double>(p.dataset_size)) / kFlopsPerSecond;
+  const double evaluation = speed.seconds_per_step + ForwardFlops(p, items) / speed.flops_per_second +
+                            speed.seconds_per_input / 2 * Inputs(p, items);
   return kStartSeconds + steps * step + evaluations * evaluation;
 }
 

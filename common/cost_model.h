@@ -6,11 +6,11 @@
 namespace capsweep {
 
 // Floating point operations of one optimizer step (forward, backward, Adam) with the algebra the back ends use
-// (last-position trim in label mode).
+// (in label mode the last layer for the last position only, without keys and values).
 double FlopsPerStep(const PointSpec& point);
 
-// Seconds on one reference CPU core with the torch back end: a fixed cost per step plus FLOPs over a sustained rate,
-// plus evaluations. Upper bound: early stops are not foreseen.
+// Seconds on one reference CPU core with the back end that serves the point there: cpu, or torch if the point asks for
+// it. Upper bound: early stops are not foreseen.
 double EstimateSeconds(const PointSpec& point);
 
 // Bytes a trainer needs for one slot of this point: weights, gradients, Adam state, activations, library.
