@@ -58,8 +58,8 @@ absl::StatusOr<int> Fit(const FitArguments& options, Console& console) {
       return kExitOk;
     }
   }
-  return absl::FailedPreconditionError(
-      report.groups.empty() ? std::string("nothing could be fitted: there are no rows") : report.groups[0].error);
+  return absl::FailedPreconditionError(report.groups.empty() ? std::string("nothing could be fitted: there are no rows")
+                                                             : report.groups[0].error);
 }
 
 }  // namespace
