@@ -110,13 +110,23 @@ Contender MakeA(const PointSpec& point) {
   };
 }
 
-Contender MakeOurs(std::shared_ptr<trainer::Backend> backend, const PointSpec& point) {
-  const absl::Status loaded = backend->Load(0, point, nullptr);
-  TORCH_CHECK(loaded.ok(), loaded.ToString());
+// As many models of the shape as the back end packs.
+Contender MakeOurs(std::shared_ptr<trainer::Backend> backend, PointSpec point) {
+  const int slots = backend->Slots(point);
+  for (int slot = 0; slot < slots; ++slot) {
+    point.data_seed = point.init_seed = static_cast<uint64_t>(slot) + 1;
+    const absl::Status loaded = backend->Load(slot, point, nullptr);
+    TORCH_CHECK(loaded.ok(), loaded.ToString());
+  }
   return [=](Duration budget) {
-    const int64_t before = backend->Look(0).step;
+    const auto steps = [&] {
+      int64_t sum = 0;
+      for (int slot = 0; slot < slots; ++slot) sum += backend->Look(slot).step;
+      return sum;
+    };
+    const int64_t before = steps();
     backend->Run(budget);
-    return backend->Look(0).step - before;
+    return steps() - before;
   };
 }
 
@@ -170,11 +180,14 @@ void Measure(const Named& shape, const Options& options, std::vector<Row>& rows)
   constexpr int kRounds = 5;
   const auto slice = std::chrono::duration_cast<Duration>(Seconds(options.seconds / kRounds));
   const std::string mode(ToWord(shape.point.mode));
-  std::vector<std::pair<std::string, Contender>> contenders = {
+  const std::shared_ptr<trainer::Backend> torch_backend = *trainer::MakeTorchBackend("cpu");
+  const std::shared_ptr<trainer::Backend> cpu_backend = *trainer::MakeCpuBackend("cpu");
+  const std::vector<std::pair<std::string, Contender>> contenders = {
       {"A", MakeA(shape.point)},
-      {"torch", MakeOurs(*trainer::MakeTorchBackend("cpu"), shape.point)},
-      {"cpu", MakeOurs(*trainer::MakeCpuBackend("cpu"), shape.point)},
+      {"torch", MakeOurs(torch_backend, shape.point)},
+      {"cpu", MakeOurs(cpu_backend, shape.point)},
   };
+  const std::vector<int> slots = {1, torch_backend->Slots(shape.point), cpu_backend->Slots(shape.point)};
   std::vector<std::vector<double>> rates(contenders.size() + 1);
   for (int round = -1; round < kRounds; ++round) {
     for (size_t i = 0; i < contenders.size(); ++i) {
@@ -193,7 +206,7 @@ void Measure(const Named& shape, const Options& options, std::vector<Row>& rows)
       ratio.push_back(rates[i][r] / rates[0][r]);
       fraction.push_back(rates[i][r] * flops / rates.back()[r]);
     }
-    rows.push_back({shape.name, mode, contenders[i].first, 1,
+    rows.push_back({shape.name, mode, contenders[i].first, slots[i],
                     Median(rates[i]) * static_cast<double>(shape.point.batch_size), Median(ratio), Median(fraction)});
   }
 }

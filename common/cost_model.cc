@@ -1,6 +1,8 @@
 #include "common/cost_model.h"
 
 #include <algorithm>
+#include <charconv>
+#include <utility>
 
 #include "common/param_count.h"
 
@@ -61,6 +63,32 @@ double EstimateSeconds(const PointSpec& p) {
   const double evaluation = speed.seconds_per_step + ForwardFlops(p, items) / speed.flops_per_second +
                             speed.seconds_per_input / 2 * Inputs(p, items);
   return kStartSeconds + steps * step + evaluations * evaluation;
+}
+
+int32_t PackLanes(std::string_view shape_key) {
+  constexpr int32_t kLanes = 16;
+  // Every lane needs an embedding table of its own; together they must stay in the cache.
+  constexpr int64_t kTableFloats = int64_t{1} << 17;
+  int64_t width = 0, seq_len = 0, vocab = 0, batch_size = 0;
+  bool cpu = true;
+  while (!shape_key.empty()) {
+    const size_t end = std::min(shape_key.find('/'), shape_key.size());
+    const std::string_view part = shape_key.substr(0, end);
+    shape_key.remove_prefix(std::min(end + 1, shape_key.size()));
+    for (const auto& [letter, field] :
+         {std::pair{'w', &width}, std::pair{'n', &seq_len}, std::pair{'v', &vocab}, std::pair{'b', &batch_size}}) {
+      if (part.size() > 1 && part[0] == letter) {
+        std::from_chars(part.data() + 1, part.data() + part.size(), *field);
+      }
+    }
+    cpu = cpu && part != "torch" && part != "cuda";
+  }
+  if (!cpu || width <= 0 || seq_len <= 0 || vocab <= 0 || batch_size <= 0) {
+    return 1;
+  }
+  const bool narrow = width <= 12 || (width <= 32 && batch_size < kLanes);
+  const bool small = seq_len <= kTableFloats && vocab <= kTableFloats / (kLanes * width * seq_len);
+  return narrow && small ? kLanes : 1;
 }
 
 double EstimateBytes(const PointSpec& p) {

@@ -151,7 +151,9 @@ absl::StatusOr<int> Main(const Options& options) {
     for (const auto& backend : backends) {
       names.emplace_back(backend->name());
     }
-    EmitOrExit(HelloLine(facts, device, names, backends.front()->Slots(PointSpec())));
+    // Models that share a core share its speed: however many are packed, the device is one slot for the scheduler. A
+    // pack fills itself from what is queued here.
+    EmitOrExit(HelloLine(facts, device, names, device == "cpu" ? 1 : backends.front()->Slots(PointSpec())));
   }
   Runner runner(std::move(backends), facts, report_all, EmitOrExit);
   // The reader's thread may outlive this function: never destroyed.

@@ -49,6 +49,7 @@ struct PointRow {
   uint64_t key_prefix = 0;  // KeyPrefix of its point_key
   uint32_t shape = 0;       // dense number per ShapeKey, the same in all rows
   float cost_seconds = 0;   // EstimateSeconds
+  uint8_t pack_lanes = 1;   // PackLanes of its shape: so many of it share a slot of a CPU
   PointState state = PointState::kPending;
   int32_t last_attempt = 0;  // highest attempt number ever given
   uint16_t failures = 0;     // reported failures that counted

@@ -13,6 +13,8 @@ namespace {
 
 // Most attempts a device may hold, in replies: bounds the size of the worker's next call.
 constexpr int32_t kRepliesAhead = 4;
+// The kind of a CPU core, as trainers name it.
+constexpr std::string_view kCpuKind = "cpu";
 
 }  // namespace
 
@@ -32,6 +34,10 @@ double Core::State::Speed() const {
   return speed;
 }
 
+int32_t Core::State::PartsOfSlot(const Point& p, const Device& device) {
+  return device.kind == kCpuKind ? p.pack_lanes : 1;
+}
+
 int32_t Core::State::SlotLimit(const Point& p, const Device& device) const {
   if (slot_limits.empty()) {
     return std::numeric_limits<int32_t>::max();
@@ -43,11 +49,12 @@ int32_t Core::State::SlotLimit(const Point& p, const Device& device) const {
 void Core::State::AddTo(Load& load, const Point& p, const Device& device, double progress) const {
   const double left = SecondsOn(p, kinds.at(device.kind)) * (1 - progress);
   ++load.count;
+  load.slots += 1.0 / PartsOfSlot(p, device);
   load.seconds += left;
   load.within_horizon += std::min(left, Horizon());
   // Trainers pack whatever they hold up to their slots, so a smaller pack is had by giving less.
   const int32_t limit = p.alone ? 1 : SlotLimit(p, device);
-  if (limit < device.slots) {
+  if (limit < device.slots * PartsOfSlot(p, device)) {
     load.cap = std::min(load.cap, limit);
   }
 }
@@ -80,7 +87,7 @@ bool Core::State::Hungry(const Device& device, const Load& load) const {
   const double share_of_points = static_cast<double>(ready_points + static_cast<int64_t>(leases.size())) *
                                  device.slots / static_cast<double>(std::max<int64_t>(all_slots, 1));
   const double slots = std::min<double>(device.slots, std::max(1.0, std::ceil(share_of_points)));
-  if (load.count < slots) {
+  if (load.slots < slots - 1e-6) {
     return true;
   }
   const double even_finish = static_cast<double>(ready_cost_us) * 1e-6 / std::max(Speed(), 1e-9);
@@ -105,7 +112,8 @@ std::optional<PointIndex> Core::State::Pick(const Worker& worker, const Device& 
       return std::nullopt;
     }
     const Point& p = points[it->point];
-    if (load.count > 0 && load.count >= SlotLimit(p, device) && SlotLimit(p, device) < device.slots) {
+    const int32_t limit = SlotLimit(p, device);
+    if (load.count > 0 && load.count >= limit && limit < device.slots * PartsOfSlot(p, device)) {
       return std::nullopt;  // this shape runs in smaller packs here
     }
     return it->point;
@@ -121,7 +129,7 @@ std::optional<PointIndex> Core::State::Pick(const Worker& worker, const Device& 
     }
     bool waits_to_run_alone = false;
     for (const auto& [cost, key] : sweep.by_cost) {
-      if (key == kAloneGroup && device.slots > 1) {
+      if (key == kAloneGroup && (device.slots > 1 || device.kind == kCpuKind)) {
         waits_to_run_alone = true;  // after the points that can share
         continue;
       }

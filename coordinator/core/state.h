@@ -45,7 +45,8 @@ struct Point {
   uint16_t failures = 0;
   uint16_t lost = 0;
   PointState state = PointState::kPending;
-  bool alone = false;  // a pack died with it on board: it may only run by itself
+  bool alone = false;      // a pack died with it on board: it may only run by itself
+  uint8_t pack_lanes = 1;  // so many of its shape share a slot of a CPU
 };
 static_assert(sizeof(Point) <= 64, "a million points must stay small");
 
@@ -165,6 +166,7 @@ struct Kind {
 // What a device holds, in seconds of its own time.
 struct Load {
   int32_t count = 0;
+  double slots = 0;           // slots they fill; models that share a slot fill a part of it
   double seconds = 0;         // estimated seconds left of all attempts held
   double within_horizon = 0;  // the same, each attempt cut at the horizon
   int32_t cap = 0;            // most attempts it may hold now
@@ -302,6 +304,7 @@ struct Core::State {
 
   // schedule.cc: who gets which point.
   double SecondsOn(const Point& p, const Kind& kind) const;
+  static int32_t PartsOfSlot(const Point& p, const Device& device);
   int32_t SlotLimit(const Point& p, const Device& device) const;
   void AddTo(Load& load, const Point& p, const Device& device, double progress) const;
   double Horizon() const;

@@ -76,6 +76,7 @@ void Core::State::PutPoint(const PointRow& row) {
     p.key_prefix = row.key_prefix;
     p.cost_seconds = row.cost_seconds > 0 ? row.cost_seconds : 0;  // also turns NaN into 0
     p.shape = row.shape;
+    p.pack_lanes = std::max<uint8_t>(row.pack_lanes, 1);
     p.sweep_set = InternSweeps({});
     p.last_attempt = row.last_attempt;
     p.reported = row.accepted_attempt;

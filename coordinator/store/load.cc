@@ -48,6 +48,7 @@ absl::Status LoadPoints(Database& db, ShapeNumbers& shapes, std::vector<core::Po
     point.failures = static_cast<uint16_t>(rows.Int(3));
     point.lost = static_cast<uint16_t>(rows.Int(4));
     point.shape = shapes.Number(rows.Text(5));
+    point.pack_lanes = shapes.Lanes(point.shape);
     point.cost_seconds = static_cast<float>(rows.Real(6));
     points.push_back(std::move(point));
   }

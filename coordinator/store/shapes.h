@@ -7,6 +7,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "common/cost_model.h"
+
 namespace capsweep::store {
 
 // Gives shape texts dense numbers in the order they are first seen; fixed for the life of the object. Thread-safe.
@@ -17,8 +19,15 @@ class ShapeNumbers {
     const auto [entry, added] = numbers_.try_emplace(std::string(shape), static_cast<uint32_t>(texts_.size()));
     if (added) {
       texts_.push_back(entry->first);
+      lanes_.push_back(static_cast<uint8_t>(PackLanes(shape)));
     }
     return entry->second;
+  }
+
+  // PackLanes of a shape that has a number.
+  uint8_t Lanes(uint32_t number) const {
+    std::lock_guard lock(mutex_);
+    return lanes_.at(number);
   }
 
   std::vector<std::string> Texts() const {
@@ -30,6 +39,7 @@ class ShapeNumbers {
   mutable std::mutex mutex_;
   std::unordered_map<std::string, uint32_t> numbers_;
   std::vector<std::string> texts_;
+  std::vector<uint8_t> lanes_;
 };
 
 }  // namespace capsweep::store

@@ -146,6 +146,7 @@ class PointAdder {
     inserted_ = {};
     inserted_.key_prefix = KeyPrefix(key);
     inserted_.shape = shapes_->Number(shape);
+    inserted_.pack_lanes = shapes_->Lanes(inserted_.shape);
     inserted_.cost_seconds = static_cast<float>(cost);
     return db_->Changes() > 0;
   }
@@ -161,6 +162,7 @@ class PointAdder {
     row.failures = static_cast<uint16_t>(find_->Int(2));
     row.lost = static_cast<uint16_t>(find_->Int(3));
     row.shape = shapes_->Number(find_->Text(4));
+    row.pack_lanes = shapes_->Lanes(row.shape);
     row.cost_seconds = static_cast<float>(find_->Real(5));
     row.last_attempt = static_cast<int32_t>(find_->Int(6));
     find_->Reset();

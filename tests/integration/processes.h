@@ -165,7 +165,11 @@ class ProcessTest : public ::testing::Test {
   int started_ = 0;
 };
 
-// heads × widths × seeds points of `steps` steps each (a step takes about 2 ms).
+// Seconds of training, too many items to stop early: time to be killed in.
+inline constexpr int kLongSteps = 15000;
+inline constexpr int kLongItems = 4000;
+
+// heads × widths × seeds points of `steps` steps each.
 inline std::string SweepFile(const std::string& name, const std::string& heads, const std::string& widths, int repeats,
                              int steps, int dataset_size = 60) {
   return StrCat("sweep: ", name, "\ntask: {mode: label, vocab: 16, seq_len: 4}\nmodel: {family: xt, heads: ", heads,

@@ -8,10 +8,6 @@
 namespace capsweep::integration {
 namespace {
 
-// Half a second a point, too many items to stop early: time to be killed in.
-constexpr int kLongSteps = 30000;
-constexpr int kLongItems = 4000;
-
 using ::testing::HasSubstr;
 
 class RunTest : public ProcessTest {};

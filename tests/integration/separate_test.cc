@@ -53,7 +53,7 @@ class SeparateTest : public ProcessTest {
 
 TEST_F(SeparateTest, CoordinatorTwoWorkersAndTheVerbsWorkTogetherThroughKills) {
   ChoosePort();
-  Write("s.yaml", SweepFile("separate", "[1, 2]", "[8, 12]", 2, 250));
+  Write("s.yaml", SweepFile("separate", "[1, 2]", "[8, 12]", 2, kLongSteps, kLongItems));
   auto coordinator = StartCoordinator(address_);
   ASSERT_TRUE(WaitFor([&] { return Call({"status", "--coordinator", address_}).code == 0; })) << coordinator->Err();
   const Finished taken = Call({"coordinator", "--db", "other.db", "--listen", address_});
@@ -71,9 +71,12 @@ TEST_F(SeparateTest, CoordinatorTwoWorkersAndTheVerbsWorkTogetherThroughKills) {
 
   auto first = StartWorker("first");
   auto second = StartWorker("second");
-  ASSERT_TRUE(WaitFor([&] { return Status()[0]["done"].get<int>() >= 1; }));
-  const auto workers = nlohmann::json::parse(Call({"workers", "--coordinator", address_, "--format", "json"}).out);
-  ASSERT_EQ(workers.size(), 2U);
+  const auto list_workers = [&] {
+    return nlohmann::json::parse(Call({"workers", "--coordinator", address_, "--format", "json"}).out);
+  };
+  ASSERT_TRUE(WaitFor([&] { return list_workers().size() == 2; }));
+  ASSERT_TRUE(WaitFor([&] { return Status()[0]["running"].get<int>() + Status()[0]["done"].get<int>() >= 1; }));
+  const auto workers = list_workers();
   EXPECT_EQ(workers[0]["devices"][0]["device"], "cpu:0");
 
   first->Signal(SIGKILL);

@@ -29,6 +29,31 @@ TEST(CoreScheduleTest, ManyShortPointsFillTwoIntervalsOfTime) {
   EXPECT_EQ(Transcript().Play(transcript), transcript);
 }
 
+TEST(CoreScheduleTest, ModelsThatShareACoreFillItHoweverLongTheyTake) {
+  const char* transcript = R"(
+> sweep 1 : 1..7:7:3600:3
+  persist 1
+    audit sweep_stored s1: 7 points, 7 to do
+> sync w1
+  persist 2
+    audit worker_registered w1: on host, version 1
+    start 1/1 on w1#a cpu:0
+    start 2/1 on w1#a cpu:0
+    start 3/1 on w1#a cpu:0
+    worker w1#a busy
+> commit
+  reply 1: assign 1/1 to cpu:0 for 3600s assign 2/1 to cpu:0 for 3600s assign 3/1 to cpu:0 for 3600s next=0.5s
+> sync w2 kind=gpu
+  persist 3
+    audit worker_registered w2: on host, version 1
+    start 4/1 on w2#a cpu:0
+    worker w2#a busy
+> commit
+  reply 2: assign 4/1 to cpu:0 for 3600s next=0.5s
+)";
+  EXPECT_EQ(Transcript().Play(transcript), transcript);
+}
+
 TEST(CoreScheduleTest, LongPointsAreNotHoarded) {
   const char* transcript = R"(
 > sweep 1 cost=3600 : 1..10

@@ -126,7 +126,7 @@ class Transcript {
   static Words Split(const std::string& list) { return absl::StrSplit(list, ','); }
   static uint64_t KeyOf(PointId point) { return 1000 + static_cast<uint64_t>(point.value()); }
 
-  // "1..3" or "4:shape:cost"
+  // "1..3" or "4:shape:cost" or "1..3:shape:cost:lanes"
   static void AddPoints(const std::string& text, double cost, SweepId sweep, std::vector<PointRow>& out) {
     const std::vector<std::string> parts = absl::StrSplit(text, ':');
     const size_t dots = parts[0].find("..");
@@ -138,6 +138,7 @@ class Transcript {
       row.key_prefix = KeyOf(row.point);
       row.shape = parts.size() > 1 ? static_cast<uint32_t>(std::stoul(parts[1])) : 0;
       row.cost_seconds = static_cast<float>(parts.size() > 2 ? std::stod(parts[2]) : cost);
+      row.pack_lanes = static_cast<uint8_t>(parts.size() > 3 ? std::stoi(parts[3]) : 1);
       row.sweeps = {sweep};
       out.push_back(row);
     }

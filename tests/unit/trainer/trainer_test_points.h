@@ -33,7 +33,9 @@ inline std::vector<PointSpec> OnePointPerMode() {
   seq.mode = Mode::kSeq, seq.seq_len = 4, seq.layers = 2;
   PointSpec lm = SmallPoint();
   lm.mode = Mode::kLm, lm.freeze_mlp = true;
-  return {label, seq, lm};
+  PointSpec wide = SmallPoint();  // the cpu back end trains it alone, the others in a pack
+  wide.width = 20;
+  return {label, seq, lm, wide};
 }
 
 // The back ends of this build: the sanitizers see all but LibTorch.

@@ -131,7 +131,7 @@ std::vector<float> TrainSome(const Case& c, int64_t targets_mask) {
   Loaded loaded(c);
   std::vector<float> out;
   for (int t = 1; t <= 5; ++t) {
-    const AdamStep adam{1e-3f, 1.0f / std::sqrt(static_cast<float>(t))};
+    const AdamStep adam = AdamStep::Same(t, 1e-3);
     out.push_back(loaded.model.Train(loaded.items(), &adam));
   }
   const std::vector<float> weights = loaded.model.Weights();
@@ -156,6 +156,92 @@ TEST_P(CpuModelTest, InstructionSetsWithoutItAgreeClosely) {
     ASSERT_EQ(other.size(), best.size());
     for (int t = 0; t < 5; ++t) EXPECT_NEAR(other[t], best[t], 1e-4);
   }
+}
+
+// ---- lane = model ----
+
+// Sixteen models with their own libraries, weights and batch sizes; every third lane rests.
+struct Lanes {
+  explicit Lanes(const Case& c, uint64_t seed_of_others = 0)
+      : point(PointOf(c)), pack(point, MaxTargets(point), 0, Packing::kModels) {
+    for (int64_t lane = 0; lane < kLaneCount; ++lane) {
+      PointSpec own = point;
+      own.data_seed = static_cast<uint64_t>(lane) + 1 + (lane == kWatched ? 0 : seed_of_others);
+      libraries[lane] = *MakeLibrary(own);
+      chosen[lane].resize(static_cast<size_t>(std::max<int64_t>(1, c.items - lane % 4)));
+      std::iota(chosen[lane].begin(), chosen[lane].end(), 0);
+      weights[lane] = InitialWeights(MakeLayout(point), own.data_seed);
+      for (size_t i = 0; i < weights[lane].size(); ++i) weights[lane][i] += 0.1f * std::sin(static_cast<float>(i));
+      pack.LoadWeights(weights[lane], lane);
+      items.first_target[lane] = libraries[lane].first_target;
+      items.lane[lane] = ItemsOf(lane);
+      if (lane % 3 == 2) items.lane[lane].count = 0;
+    }
+  }
+  Items ItemsOf(int64_t lane) const {
+    return {libraries[lane].tokens.data(), libraries[lane].target_tokens.data(), chosen[lane].data(),
+            static_cast<int64_t>(chosen[lane].size())};
+  }
+
+  static constexpr int64_t kWatched = 4;
+  PointSpec point;
+  Library libraries[kLaneCount];
+  std::vector<int64_t> chosen[kLaneCount];
+  std::vector<float> weights[kLaneCount];
+  CpuModel pack;
+  LaneItems items{};
+};
+
+TEST_P(CpuModelTest, LanesOfModelsAgreeWithModelsAlone) {
+  Lanes lanes(GetParam());
+  float loss[kLaneCount];
+  lanes.pack.TrainModels(lanes.items, nullptr, loss);
+  for (int64_t lane = 0; lane < kLaneCount; ++lane) {
+    const std::vector<float> got = lanes.pack.Grads(lane);
+    std::vector<float> want(got.size());
+    if (lanes.items.lane[lane].count > 0) {
+      CpuModel alone(lanes.point, lanes.libraries[lane].targets, lanes.libraries[lane].first_target);
+      alone.LoadWeights(lanes.weights[lane]);
+      EXPECT_NEAR(loss[lane], alone.Train(lanes.ItemsOf(lane), nullptr), 1e-5);
+      want = alone.Grads();
+    }
+    for (const TensorSpec& tensor : MakeLayout(lanes.point).tensors) {
+      if (tensor.frozen) continue;
+      double error = 0, size = 0;
+      for (int64_t i = tensor.offset; i < tensor.offset + tensor.size(); ++i) {
+        error += std::pow(got[static_cast<size_t>(i)] - want[static_cast<size_t>(i)], 2);
+        size += std::pow(want[static_cast<size_t>(i)], 2);
+      }
+      EXPECT_LE(std::sqrt(error), 3e-5 * std::sqrt(size) + 1e-8) << tensor.name << " of lane " << lane;
+    }
+  }
+}
+
+TEST_P(CpuModelTest, NeighbouringLanesChangeNoBit) {
+  Lanes some(GetParam()), others(GetParam(), 1000);
+  others.items.lane[Lanes::kWatched + 2].count = 0;
+  others.pack.LoadWeights(std::vector<float>(MakeLayout(others.point).total, std::nanf("")), Lanes::kWatched + 1);
+  AdamStep adam{};
+  for (int t = 1; t <= 3; ++t) {
+    for (int64_t lane = 0; lane < kLaneCount; ++lane) adam.Set(lane, t, 1e-3);
+    float loss[2][kLaneCount];
+    some.pack.TrainModels(some.items, &adam, loss[0]);
+    others.pack.TrainModels(others.items, &adam, loss[1]);
+    EXPECT_EQ(loss[0][Lanes::kWatched], loss[1][Lanes::kWatched]);
+  }
+  EXPECT_EQ(some.pack.Weights(Lanes::kWatched), others.pack.Weights(Lanes::kWatched));
+}
+
+TEST_P(CpuModelTest, RestingLaneKeepsItsWeights) {
+  Lanes lanes(GetParam());
+  AdamStep adam{};
+  for (int64_t lane = 0; lane < kLaneCount; ++lane) {
+    if (lane % 3 != 2) adam.Set(lane, 1, 1e-2);
+  }
+  float loss[kLaneCount];
+  lanes.pack.TrainModels(lanes.items, &adam, loss);
+  EXPECT_EQ(lanes.pack.Weights(2), lanes.weights[2]);
+  EXPECT_NE(lanes.pack.Weights(3), lanes.weights[3]);
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, CpuModelTest, testing::ValuesIn(kCases),

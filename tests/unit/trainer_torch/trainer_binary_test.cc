@@ -79,9 +79,10 @@ class Trainer {
   std::string text_;
 };
 
-// Would train for hours.
+// Would train for hours, and alone, not in a pack.
 PointSpec EndlessPoint() {
   PointSpec point = SmallPoint();
+  point.width = 20;
   point.dataset_size = 2000, point.epochs = 1000000;
   return point;
 }
@@ -219,7 +220,8 @@ TEST(TrainerServeTest, CancelFreesTheSlotForTheNext) {
 
 TEST(TrainerServeTest, StoppedAttemptResumesElsewhereWithTheSameBits) {
   PointSpec point = SmallPoint();
-  point.dataset_size = 1000, point.epochs = 3000;
+  point.width = 20;  // alone: the second point waits
+  point.dataset_size = 1000, point.epochs = 1500;
   const std::string folder = StrCat(testing::TempDir(), "trainer_stop_", getpid());
   Trainer first({"--serve"});
   first.SendTrain("a", point);

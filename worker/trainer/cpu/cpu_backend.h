@@ -9,8 +9,8 @@
 
 namespace capsweep::trainer {
 
-// `device`: "cpu"; Unimplemented for any other. `slots`: how many models take turns; more than one gains no speed. The
-// back end belongs to the thread that calls it.
+// `device`: "cpu"; Unimplemented for any other. `slots`: how many models take turns where lanes are samples; more
+// than one gains no speed. The back end belongs to the thread that calls it.
 absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const std::string& device, int slots = 1);
 
 }  // namespace capsweep::trainer

@@ -1,13 +1,16 @@
 #include "worker/trainer/cpu/cpu_model.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "worker/trainer/cpu/kernels.h"
 
 namespace capsweep::trainer::cpu {
 namespace {
 
-constexpr int64_t kLanes = 16;
+constexpr int64_t kLanes = kLaneCount;
+constexpr double kBeta1 = 0.9;
+constexpr double kBeta2 = 0.999;
 // A table of all (token, position) pairs pays when a batch shows tokens more than once, and while it stays in a cache.
 constexpr int64_t kTableFloats = int64_t{1} << 20;
 
@@ -15,7 +18,7 @@ int64_t RoundUp(int64_t n) {
   return (n + kLanes - 1) / kLanes * kLanes;
 }
 
-Shape MakeShape(const PointSpec& point, int64_t targets, int64_t first_target) {
+Shape MakeShape(const PointSpec& point, int64_t targets, int64_t first_target, Packing packing) {
   Shape s{};
   s.layers = point.layers;
   s.heads = point.heads;
@@ -26,6 +29,8 @@ Shape MakeShape(const PointSpec& point, int64_t targets, int64_t first_target) {
   s.inner = point.heads * point.head_dim;
   s.hidden = 4 * point.width;
   s.padded = RoundUp(point.width);
+  s.unit = packing == Packing::kModels ? kLanes : 1;
+  s.row = packing == Packing::kModels ? kLanes * s.width : s.padded;
   s.targets = targets;
   s.first_target = first_target;
   s.label = point.mode == Mode::kLabel;
@@ -39,13 +44,13 @@ Offsets MakeOffsets(const Shape& s) {
   int64_t next = 0;
   const auto rows = [&](int64_t count) {
     const int64_t offset = next;
-    next += count * s.padded;
+    next += count * s.row;
     return offset;
   };
   const auto mlp = [&](LayerOffsets& layer) {
     layer.up = rows(s.hidden);
     layer.up_bias = next;
-    next += RoundUp(s.hidden);
+    next += RoundUp(s.hidden * s.unit);
     layer.down = rows(s.hidden);
     layer.down_bias = rows(1);
   };
@@ -71,6 +76,11 @@ Offsets MakeOffsets(const Shape& s) {
   return at;
 }
 
+// Samples in the workspace side by side.
+int64_t Together(const Shape& s) {
+  return s.unit == 1 ? 1 : kSamplesTogether;
+}
+
 // Hands out pieces of one block; a first round without a block measures it.
 class Pieces {
  public:
@@ -88,11 +98,11 @@ class Pieces {
 };
 
 void LayOutLayer(const Shape& s, bool trimmed, Pieces& take, LayerMemory& memory) {
-  const int64_t n = s.seq_len, rows = trimmed ? 1 : n;
+  const int64_t together = Together(s), n = together * s.seq_len, rows = trimmed ? together : n;
   memory.attention_in = take(n * s.width * kLanes);
   memory.attention_rstd = take(n * kLanes);
-  memory.qkv = take((trimmed ? s.inner + 2 * s.heads * s.width : n * 3 * s.inner) * kLanes);
-  memory.weights = take((trimmed ? s.heads * n : s.heads * n * n) * kLanes);
+  memory.qkv = take((trimmed ? together * (s.inner + 2 * s.heads * s.width) : n * 3 * s.inner) * kLanes);
+  memory.weights = take((trimmed ? s.heads * n : s.heads * n * s.seq_len) * kLanes);
   memory.mixed = take(rows * s.inner * kLanes);
   memory.mlp_in = take(rows * s.width * kLanes);
   memory.mlp_rstd = take(rows * kLanes);
@@ -102,7 +112,7 @@ void LayOutLayer(const Shape& s, bool trimmed, Pieces& take, LayerMemory& memory
 
 Workspace LayOut(const Shape& s, int64_t table_rows, Pieces& take) {
   Workspace w{};
-  const int64_t n = s.seq_len;
+  const int64_t together = Together(s), n = together * s.seq_len, targets = together * s.targets;
   w.layers.resize(static_cast<size_t>(s.layers));
   for (int64_t l = 0; l < s.layers; ++l) {
     LayOutLayer(s, s.label && l + 1 == s.layers, take, w.layers[static_cast<size_t>(l)]);
@@ -112,20 +122,21 @@ Workspace LayOut(const Shape& s, int64_t table_rows, Pieces& take) {
   w.dnormed = take(n * s.width * kLanes);
   w.dhidden = take(n * std::max(s.hidden, 3 * s.inner) * kLanes);
   w.dmixed = take(n * s.inner * kLanes);
-  w.dweights = take(n * std::max(n, s.heads) * kLanes);
-  w.dheads = take(2 * s.heads * s.width * kLanes);
-  w.final_in = take(s.targets * s.width * kLanes);
-  w.final_rstd = take(s.targets * kLanes);
-  w.logits = take(s.targets * s.vocab * kLanes);
+  w.dweights = take(s.seq_len * std::max(s.seq_len, s.heads) * kLanes);
+  w.dheads = take(2 * together * s.heads * s.width * kLanes);
+  w.final_in = take(targets * s.width * kLanes);
+  w.final_rstd = take(targets * kLanes);
+  w.logits = take(targets * s.vocab * kLanes);
   w.first_rows = take(n * kLanes * s.padded);
   w.rows = take(std::max(n, s.heads) * kLanes * s.padded);
   w.lane_bias = take(s.layers * s.hidden * kLanes);
   w.lane_gain = take(s.layers * s.width * kLanes);
+  w.share = take(targets * kLanes);
   w.table_rows = table_rows;
-  const int64_t table = RoundUp(table_rows) * s.padded;
+  const int64_t table = RoundUp(table_rows) * s.row;
   w.table = take(table);
   w.table_norm = take(table);
-  w.table_rstd = take(RoundUp(table_rows));
+  w.table_rstd = take(RoundUp(table_rows) * s.unit);
   w.dtable = take(table);
   w.dtable_norm = take(table);
   return w;
@@ -139,8 +150,9 @@ Floats Zeros(int64_t count) {
 
 }  // namespace
 
-CpuModel::CpuModel(const PointSpec& point, int64_t targets, int64_t first_target) : layout_(MakeLayout(point)) {
-  view_.shape = MakeShape(point, targets, first_target);
+CpuModel::CpuModel(const PointSpec& point, int64_t targets, int64_t first_target, Packing packing)
+    : layout_(MakeLayout(point)) {
+  view_.shape = MakeShape(point, targets, first_target, packing);
   const Shape& s = view_.shape;
   view_.at = MakeOffsets(s);
   parameters_ = Zeros(2 * view_.at.total + 3 * view_.at.train);
@@ -149,23 +161,24 @@ CpuModel::CpuModel(const PointSpec& point, int64_t targets, int64_t first_target
   view_.grads = view_.folded + view_.at.total;
   view_.moment1 = view_.grads + view_.at.train;
   view_.moment2 = view_.moment1 + view_.at.train;
-  view_.whole_table = s.vocab <= point.batch_size && s.vocab * s.seq_len * s.padded <= kTableFloats;
+  view_.whole_table =
+      packing == Packing::kModels || (s.vocab <= point.batch_size && s.vocab * s.seq_len * s.padded <= kTableFloats);
   const int64_t table_rows = (view_.whole_table ? s.vocab : kLanes) * s.seq_len;
   Pieces measure(nullptr);
   LayOut(s, table_rows, measure);
   work_ = Zeros(measure.used());
   Pieces take(work_.get());
   view_.work = LayOut(s, table_rows, take);
-  indices_.assign(static_cast<size_t>(RoundUp(table_rows) + (s.seq_len + s.targets) * kLanes), 0);
+  indices_.assign(static_cast<size_t>(RoundUp(table_rows) + Together(s) * (s.seq_len + s.targets) * kLanes), 0);
   view_.work.table_token = indices_.data();
   view_.work.table_index = view_.work.table_token + RoundUp(table_rows);
-  view_.work.target_rows = view_.work.table_index + s.seq_len * kLanes;
+  view_.work.target_rows = view_.work.table_index + Together(s) * s.seq_len * kLanes;
 }
 
 // visit(tensor, offset of its first element here, step between its rows, step between its columns)
 template <class Visit>
 void CpuModel::VisitTensors(bool trained_only, const Visit& visit) const {
-  const int64_t padded = view_.shape.padded;
+  const int64_t row = view_.shape.row, unit = view_.shape.unit;
   for (const TensorSpec& tensor : layout_.tensors) {
     if (trained_only && tensor.frozen) {
       continue;
@@ -174,93 +187,109 @@ void CpuModel::VisitTensors(bool trained_only, const Visit& visit) const {
     const int64_t inner = view_.shape.inner;
     switch (tensor.role) {
       case Role::kTokenEmbedding:
-        visit(tensor, view_.at.tokens, padded, 1);
+        visit(tensor, view_.at.tokens, row, unit);
         break;
       case Role::kPositionEmbedding:
-        visit(tensor, view_.at.positions, padded, 1);
+        visit(tensor, view_.at.positions, row, unit);
         break;
       case Role::kAttentionNorm:
-        visit(tensor, layer.attention_norm, padded, 1);
+        visit(tensor, layer.attention_norm, row, unit);
         break;
       case Role::kQuery:
-        visit(tensor, layer.qkv, padded, 1);
+        visit(tensor, layer.qkv, row, unit);
         break;
       case Role::kKey:
-        visit(tensor, layer.qkv + inner * padded, padded, 1);
+        visit(tensor, layer.qkv + inner * row, row, unit);
         break;
       case Role::kValue:
-        visit(tensor, layer.qkv + 2 * inner * padded, padded, 1);
+        visit(tensor, layer.qkv + 2 * inner * row, row, unit);
         break;
       case Role::kAttentionOut:
-        visit(tensor, layer.out, 1, padded);
+        visit(tensor, layer.out, unit, row);
         break;
       case Role::kMlpNorm:
-        visit(tensor, layer.mlp_norm, padded, 1);
+        visit(tensor, layer.mlp_norm, row, unit);
         break;
       case Role::kUpWeight:
-        visit(tensor, layer.up, padded, 1);
+        visit(tensor, layer.up, row, unit);
         break;
       case Role::kUpBias:
-        visit(tensor, layer.up_bias, 0, 1);
+        visit(tensor, layer.up_bias, 0, unit);
         break;
       case Role::kDownWeight:
-        visit(tensor, layer.down, 1, padded);
+        visit(tensor, layer.down, unit, row);
         break;
       case Role::kDownBias:
-        visit(tensor, layer.down_bias, padded, 1);
+        visit(tensor, layer.down_bias, row, unit);
         break;
       case Role::kFinalNorm:
-        visit(tensor, view_.at.final_norm, padded, 1);
+        visit(tensor, view_.at.final_norm, row, unit);
         break;
       case Role::kHead:
-        visit(tensor, view_.at.head, padded, 1);
+        visit(tensor, view_.at.head, row, unit);
         break;
     }
   }
 }
 
-void CpuModel::Import(std::span<const float> flat, float* block, bool trained_only) {
+void CpuModel::Import(std::span<const float> flat, float* block, bool trained_only, int64_t lane) {
   VisitTensors(trained_only, [&](const TensorSpec& tensor, int64_t offset, int64_t row_step, int64_t col_step) {
     for (int64_t i = 0; i < tensor.size(); ++i) {
-      block[offset + i / tensor.cols * row_step + i % tensor.cols * col_step] =
+      block[offset + i / tensor.cols * row_step + i % tensor.cols * col_step + lane] =
           flat[static_cast<size_t>(tensor.offset + i)];
     }
   });
 }
 
-std::vector<float> CpuModel::Export(const float* block, bool trained_only) const {
+std::vector<float> CpuModel::Export(const float* block, bool trained_only, int64_t lane) const {
   std::vector<float> flat(static_cast<size_t>(trained_only ? layout_.train : layout_.total));
   VisitTensors(trained_only, [&](const TensorSpec& tensor, int64_t offset, int64_t row_step, int64_t col_step) {
     for (int64_t i = 0; i < tensor.size(); ++i) {
       flat[static_cast<size_t>(tensor.offset + i)] =
-          block[offset + i / tensor.cols * row_step + i % tensor.cols * col_step];
+          block[offset + i / tensor.cols * row_step + i % tensor.cols * col_step + lane];
     }
   });
   return flat;
 }
 
-void CpuModel::LoadWeights(std::span<const float> weights) {
-  Import(weights, view_.weights, false);
+void CpuModel::LoadWeights(std::span<const float> weights, int64_t lane) {
+  Import(weights, view_.weights, false, lane);
 }
-void CpuModel::LoadMoments(std::span<const float> first, std::span<const float> second) {
-  Import(first, view_.moment1, true);
-  Import(second, view_.moment2, true);
+void CpuModel::LoadMoments(std::span<const float> first, std::span<const float> second, int64_t lane) {
+  Import(first, view_.moment1, true, lane);
+  Import(second, view_.moment2, true, lane);
 }
-std::vector<float> CpuModel::Weights() const {
-  return Export(view_.weights, false);
+std::vector<float> CpuModel::Weights(int64_t lane) const {
+  return Export(view_.weights, false, lane);
 }
-std::vector<float> CpuModel::Grads() const {
-  return Export(view_.grads, true);
+std::vector<float> CpuModel::Grads(int64_t lane) const {
+  return Export(view_.grads, true, lane);
 }
-std::vector<float> CpuModel::FirstMoment() const {
-  return Export(view_.moment1, true);
+std::vector<float> CpuModel::FirstMoment(int64_t lane) const {
+  return Export(view_.moment1, true, lane);
 }
-std::vector<float> CpuModel::SecondMoment() const {
-  return Export(view_.moment2, true);
+std::vector<float> CpuModel::SecondMoment(int64_t lane) const {
+  return Export(view_.moment2, true, lane);
+}
+
+void AdamStep::Set(int64_t lane, int64_t t, double lr) {
+  rate[lane] = static_cast<float>(lr / (1.0 - std::pow(kBeta1, static_cast<double>(t))));
+  correction2[lane] = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(kBeta2, static_cast<double>(t))));
+}
+
+AdamStep AdamStep::Same(int64_t t, double lr) {
+  AdamStep adam;
+  adam.Set(0, t, lr);
+  std::fill_n(adam.rate, kLanes, adam.rate[0]);
+  std::fill_n(adam.correction2, kLanes, adam.correction2[0]);
+  return adam;
 }
 
 float CpuModel::Train(const Items& items, const AdamStep* adam) {
   return TrainKernel(view_, items, adam);
+}
+void CpuModel::TrainModels(const LaneItems& items, const AdamStep* adam, float* loss) {
+  TrainModelsKernel(view_, items, adam, loss);
 }
 void CpuModel::Evaluate(const Items& items, float* nll, uint8_t* right) {
   EvaluateKernel(view_, items, nll, right);

@@ -1,9 +1,11 @@
 // One model of the cpu back end: its parameters as the kernels want them, its workspace, and the two things kernels do
 // with it: a training step and the evaluation of items.
 //
-// Lane = sample: activations are [position][feature][16], sixteen samples side by side; weights are plain rows, padded
-// to a multiple of 16 floats, with `width` always the row's length: the matrices that map to the width are kept
-// transposed. So every weight gradient is an outer product with rows of `width`, and only those are ever transposed.
+// Activations are [position][feature][16] in either packing. Lane = sample: the lanes are sixteen samples of one model;
+// weights are plain rows, padded to a multiple of 16 floats, with `width` always the row's length: the matrices that
+// map to the width are kept transposed. So every weight gradient is an outer product with rows of `width`, and only
+// those are ever transposed. Lane = model: the lanes are one sample each of sixteen models of the same shape, and every
+// weight is sixteen floats.
 #pragma once
 
 #include <cstdint>
@@ -17,11 +19,18 @@
 
 namespace capsweep::trainer::cpu {
 
+enum class Packing { kSamples, kModels };
+inline constexpr int64_t kLaneCount = 16;
+// Where lanes are models, so many samples pass through the layers side by side: weights are then read once for all.
+inline constexpr int64_t kSamplesTogether = 4;
+
 struct Shape {
   int64_t layers, heads, head_dim, width, seq_len, vocab;
   int64_t inner;         // heads * head_dim
   int64_t hidden;        // 4 * width
   int64_t padded;        // width rounded up to 16
+  int64_t unit;          // floats of a weight: 1, or 16 where lanes are models
+  int64_t row;           // floats of a parameter row: padded, or 16 * width
   int64_t targets;       // T
   int64_t first_target;  // position of the first target
   bool label;            // the last layer is computed for the last position only, keys and values never formed
@@ -29,14 +38,14 @@ struct Shape {
   bool freeze_mlp;
 };
 
-// Offsets into a parameter block; every row has `padded` floats.
+// Offsets into a parameter block; every row has Shape::row floats.
 struct LayerOffsets {
   int64_t attention_norm;  // [1]
   int64_t qkv;             // [3 * inner]: query, key, value
   int64_t out;             // [inner], transposed
   int64_t mlp_norm;        // [1]
   int64_t up;              // [hidden]
-  int64_t up_bias;         // [hidden] floats, rounded up to 16
+  int64_t up_bias;         // [hidden] weights, rounded up to 16 floats
   int64_t down;            // [hidden], transposed
   int64_t down_bias;       // [1]
 };
@@ -81,14 +90,15 @@ struct Workspace {
   float* rows;         // [max(seq_len, heads)][16][padded]
   float* lane_bias;    // [layers][hidden][16]: gradient of up_bias, lane by lane
   float* lane_gain;    // [layers][width][16]: gradient of mlp_norm under a frozen MLP
-  float* table;        // [table_rows][padded]: embedded (token, position), see below
-  float* table_norm;   // [table_rows][padded] normed
-  float* table_rstd;   // [table_rows]
-  float* dtable;       // [table_rows][padded] gradient of `table` but for what goes through the norm
-  float* dtable_norm;  // [table_rows][padded]
+  float* share;        // [targets][16]: weight of a target in the loss, 0 where a lane has none
+  float* table;        // [table_rows][row]: embedded (token, position), see below
+  float* table_norm;   // [table_rows][row] normed
+  float* table_rstd;   // [table_rows], times 16 where lanes are models
+  float* dtable;       // [table_rows][row] gradient of `table` but for what goes through the norm
+  float* dtable_norm;  // [table_rows][row]
   int64_t table_rows;
   int32_t* table_token;  // [table_rows] its token, -1 where none is shown
-  int32_t* table_index;  // [seq_len][16] table row of every sample's positions
+  int32_t* table_index;  // [seq_len][16] table row of every sample's positions; offset where lanes are models
   int32_t* target_rows;  // [targets][16] target tokens
 };
 
@@ -112,30 +122,41 @@ struct Items {
   int64_t count;
 };
 
+// Of every lane; where lanes are samples all are equal. A rate of 0 leaves a lane's weights as they are.
 struct AdamStep {
-  float rate;         // lr / (1 - beta1^t)
-  float correction2;  // 1 / sqrt(1 - beta2^t)
+  alignas(64) float rate[kLaneCount];         // lr / (1 - beta1^t)
+  alignas(64) float correction2[kLaneCount];  // 1 / sqrt(1 - beta2^t)
+  void Set(int64_t lane, int64_t t, double lr);
+  static AdamStep Same(int64_t t, double lr);
+};
+
+// The batch of each of sixteen models. A lane with count 0 rests.
+struct LaneItems {
+  Items lane[kLaneCount];
+  int64_t first_target[kLaneCount];
 };
 
 class CpuModel {
  public:
-  // Zeroed moments; weights are to be loaded. `targets` and `first_target` come from the library. `batch_size` decides
-  // how the embedding table is kept.
-  CpuModel(const PointSpec& point, int64_t targets, int64_t first_target);
+  // Zeroed moments; weights are to be loaded. `targets` and `first_target` come from the library (lane = model: 0 and
+  // MaxTargets, for every lane has its own). `batch_size` decides how the embedding table is kept.
+  CpuModel(const PointSpec& point, int64_t targets, int64_t first_target, Packing packing = Packing::kSamples);
 
-  // In the layout of MakeLayout: weights [total], moments [train].
-  void LoadWeights(std::span<const float> weights);
-  void LoadMoments(std::span<const float> first, std::span<const float> second);
-  std::vector<float> Weights() const;
-  std::vector<float> Grads() const;
-  std::vector<float> FirstMoment() const;
-  std::vector<float> SecondMoment() const;
+  // In the layout of MakeLayout: weights [total], moments [train]. `lane`: which model, 0 where lanes are samples.
+  void LoadWeights(std::span<const float> weights, int64_t lane = 0);
+  void LoadMoments(std::span<const float> first, std::span<const float> second, int64_t lane = 0);
+  std::vector<float> Weights(int64_t lane = 0) const;
+  std::vector<float> Grads(int64_t lane = 0) const;
+  std::vector<float> FirstMoment(int64_t lane = 0) const;
+  std::vector<float> SecondMoment(int64_t lane = 0) const;
 
   // One optimizer step on the items. Mean loss in nats per target, before the update. Without `adam` only the gradients
-  // are computed.
+  // are computed. For lane = sample.
   float Train(const Items& items, const AdamStep* adam);
+  // The same for every lane's model: loss [16].
+  void TrainModels(const LaneItems& items, const AdamStep* adam, float* loss);
 
-  // nll [count, targets] in nats and whether the target is the arg max (lowest index on ties).
+  // nll [count, targets] in nats and whether the target is the arg max (lowest index on ties). For lane = sample.
   void Evaluate(const Items& items, float* nll, uint8_t* right);
 
   const ModelView& view() const { return view_; }
@@ -143,8 +164,8 @@ class CpuModel {
  private:
   template <class Visit>
   void VisitTensors(bool trained_only, const Visit& visit) const;
-  std::vector<float> Export(const float* block, bool trained_only) const;
-  void Import(std::span<const float> flat, float* block, bool trained_only);
+  std::vector<float> Export(const float* block, bool trained_only, int64_t lane) const;
+  void Import(std::span<const float> flat, float* block, bool trained_only, int64_t lane);
 
   ParamLayout layout_;
   ModelView view_;

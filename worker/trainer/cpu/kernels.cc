@@ -16,7 +16,7 @@ namespace HWY_NAMESPACE {
 // Adam (Kingma and Ba, 2015) with its usual constants.
 void UpdateWeights(const ModelView& m, const AdamStep& adam) {
   const F beta1 = Set(0.9f), rest1 = Set(0.1f), beta2 = Set(0.999f), rest2 = Set(0.001f);
-  const F rate = Set(adam.rate), correction = Set(adam.correction2), epsilon = Set(1e-8f);
+  const F rate = Load(adam.rate), correction = Load(adam.correction2), epsilon = Set(1e-8f);
   for (int64_t i = 0; i < m.at.train; i += kLanes) {
     const F g = Load(m.grads + i);
     const F first = MulAdd(beta1, Load(m.moment1 + i), Mul(rest1, g));
@@ -28,23 +28,26 @@ void UpdateWeights(const ModelView& m, const AdamStep& adam) {
   }
 }
 
-float Train(const ModelView& m, const Items& items, const AdamStep* adam) {
-  const Shape& s = m.shape;
-  XtPass pass(m);
+void ClearGrads(const ModelView& m) {
   std::fill_n(m.grads, m.at.train, 0.0f);
-  std::fill_n(m.work.lane_bias, s.layers * s.hidden * kLanes, 0.0f);
-  std::fill_n(m.work.lane_gain, s.layers * s.width * kLanes, 0.0f);
+  std::fill_n(m.work.lane_bias, m.shape.layers * m.shape.hidden * kLanes, 0.0f);
+  std::fill_n(m.work.lane_gain, m.shape.layers * m.shape.width * kLanes, 0.0f);
+}
+
+float Train(const ModelView& m, const Items& items, const AdamStep* adam) {
+  XtPass<false> pass(m);
+  ClearGrads(m);
   pass.Fold();
-  const float terms = static_cast<float>(items.count * s.targets);
+  const float terms = static_cast<float>(items.count * m.shape.targets);
   F loss = Zero();
   for (int64_t first = 0; first < items.count; first += kLanes) {
     const int64_t count = std::min<int64_t>(kLanes, items.count - first);
     if (first == 0 || !m.whole_table) {
       pass.FillTable(items, first, count);
     }
-    pass.Begin(items, first, count);
+    pass.Begin(items, first, count, terms);
     pass.Forward();
-    loss = Add(loss, pass.LossBackward(terms));
+    loss = Add(loss, pass.LossBackward());
     pass.Backward();
     if (!m.whole_table) {
       pass.FinishTable();
@@ -57,19 +60,43 @@ float Train(const ModelView& m, const Items& items, const AdamStep* adam) {
   if (adam != nullptr) {
     UpdateWeights(m, *adam);
   }
-  return SumLanes(loss) / terms;
+  return SumLanes(loss);
+}
+
+void TrainModels(const ModelView& m, const LaneItems& items, const AdamStep* adam, float* loss_of_lane) {
+  XtPass<true> pass(m);
+  ClearGrads(m);
+  pass.Fold();
+  pass.FillTable(items.lane[0], 0, 0);
+  int64_t samples = 0;
+  for (const Items& own : items.lane) samples = std::max(samples, own.count);
+  F loss = Zero();
+  for (int64_t first = 0; first < samples; first += kSamplesTogether) {
+    pass.BeginModels(items, first, std::min(kSamplesTogether, samples - first));
+    pass.Forward();
+    loss = Add(loss, pass.LossBackward());
+    pass.Backward();
+  }
+  pass.FinishTable();
+  pass.Unfold();
+  if (adam != nullptr) {
+    UpdateWeights(m, *adam);
+  }
+  HWY_ALIGN float lanes[kLanes];
+  Store(loss, lanes);
+  std::copy_n(lanes, kLanes, loss_of_lane);
 }
 
 void Evaluate(const ModelView& m, const Items& items, float* nll, uint8_t* right) {
   const int64_t targets = m.shape.targets;
-  XtPass pass(m);
+  XtPass<false> pass(m);
   pass.Fold();
   for (int64_t first = 0; first < items.count; first += kLanes) {
     const int64_t count = std::min<int64_t>(kLanes, items.count - first);
     if (first == 0 || !m.whole_table) {
       pass.FillTable(items, first, count);
     }
-    pass.Begin(items, first, count);
+    pass.Begin(items, first, count, 1.0f);
     pass.Forward();
     pass.Judge(count, nll + first * targets, right + first * targets);
   }
@@ -87,11 +114,15 @@ HWY_AFTER_NAMESPACE();
 namespace capsweep::trainer::cpu {
 
 HWY_EXPORT(Train);
+HWY_EXPORT(TrainModels);
 HWY_EXPORT(Evaluate);
 HWY_EXPORT(Target);
 
 float TrainKernel(const ModelView& model, const Items& items, const AdamStep* adam) {
   return HWY_DYNAMIC_DISPATCH(Train)(model, items, adam);
+}
+void TrainModelsKernel(const ModelView& model, const LaneItems& items, const AdamStep* adam, float* loss) {
+  HWY_DYNAMIC_DISPATCH(TrainModels)(model, items, adam, loss);
 }
 void EvaluateKernel(const ModelView& model, const Items& items, float* nll, uint8_t* right) {
   HWY_DYNAMIC_DISPATCH(Evaluate)(model, items, nll, right);

@@ -6,6 +6,7 @@
 namespace capsweep::trainer::cpu {
 
 float TrainKernel(const ModelView& model, const Items& items, const AdamStep* adam);
+void TrainModelsKernel(const ModelView& model, const LaneItems& items, const AdamStep* adam, float* loss);
 void EvaluateKernel(const ModelView& model, const Items& items, float* nll, uint8_t* right);
 const char* KernelTarget();
 

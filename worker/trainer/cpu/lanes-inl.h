@@ -94,6 +94,18 @@ HWY_INLINE F IfGe(const F& a, const F& b, const F& x, const F& y) {
   return r;
 }
 
+// Lane i from base[offset[i]], and back.
+HWY_INLINE F Gather16(const float* HWY_RESTRICT base, const int32_t* HWY_RESTRICT offset) {
+  const hn::RebindToSigned<D> di;
+  F r;
+  CAPSWEEP_EACH_PART r.p[part] = hn::GatherIndex(D(), base, hn::LoadU(di, offset + part * kPart));
+  return r;
+}
+HWY_INLINE void Scatter16(const F& v, float* HWY_RESTRICT base, const int32_t* HWY_RESTRICT offset) {
+  const hn::RebindToSigned<D> di;
+  CAPSWEEP_EACH_PART hn::ScatterIndex(v.p[part], D(), base, hn::LoadU(di, offset + part * kPart));
+}
+
 // The sum of the 16 lanes, by halves: (0+8)+(4+12)… in the same tree everywhere.
 HWY_INLINE float SumLanes(const F& v) {
   HWY_ALIGN float lane[kLanes];

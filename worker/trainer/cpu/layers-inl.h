@@ -81,44 +81,72 @@ HWY_INLINE void SoftmaxBackward(const float* weights, float* dweights, int64_t c
   }
 }
 
+// `kModels`: the lanes are models, not samples (cpu_model.h).
+template <bool kModels>
 class LayerPass {
  public:
+  static constexpr int64_t kUnit = kModels ? kLanes : 1;
+
   explicit LayerPass(const ModelView& m)
       : m_(m), s_(m.shape), w_(m.work), scale_(1.0f / std::sqrt(static_cast<float>(m.shape.head_dim))) {}
 
  protected:
   bool Trimmed(int64_t layer) const { return s_.label && layer + 1 == s_.layers; }
-  int64_t Rows(int64_t layer) const { return Trimmed(layer) ? 1 : s_.seq_len; }
+  int64_t Rows(int64_t layer) const { return samples_ * (Trimmed(layer) ? 1 : s_.seq_len); }
 
-  // y[r][o] = Σ_b w[o][b] · x[r][b]; y has `outputs` features.
-  void Linear(const float* w, int64_t outputs, const float* x, int64_t rows, float* y) const {
-    Product<true, Start::kZero>({w, s_.padded, 1}, {x, kLanes, s_.width * kLanes}, {y, kLanes, outputs * kLanes},
-                                outputs, rows, {s_.width});
+  // Rows of activations, `stride` floats apart.
+  template <class T>
+  struct Strided {
+    T* base;
+    int64_t stride;
+  };
+  template <class T>
+  static Strided<T> Packed(T* base, int64_t features) {
+    return {base, features * kLanes};
   }
-  // dx[r][b] (+)= Σ_o w[o][b] · dy[r][o]; dy has `stride` features a row, of which `outputs` are used.
-  void LinearBackward(const float* w, int64_t outputs, const float* dy, int64_t rows, int64_t stride, float* dx,
-                      Start start) const {
-    const In a{w, 1, s_.padded}, b{dy, kLanes, stride * kLanes};
-    const Out c{dx, kLanes, s_.width * kLanes};
-    if (start == Start::kAdd) {
-      Product<true, Start::kAdd>(a, b, c, s_.width, rows, {outputs});
+
+  // A weight in all lanes: number `index` of the tensor at offset `at`.
+  F Weight(int64_t at, int64_t index) const {
+    return kModels ? Load(m_.weights + at + index * kLanes) : Set(m_.weights[at + index]);
+  }
+
+  // y[r][o] = Σ_b w[o][b] · x[r][b]
+  void Linear(const float* w, int64_t outputs, Strided<const float> x, int64_t rows, Strided<float> y) const {
+    Product<!kModels, Start::kZero>({w, s_.row, kUnit}, {x.base, kLanes, x.stride}, {y.base, kLanes, y.stride}, outputs,
+                                    rows, {s_.width});
+  }
+  // dx[r][b] (+)= Σ_o w[o][b] · dy[r][o], of `outputs` o
+  template <Start kStart>
+  void LinearBackward(const float* w, int64_t outputs, Strided<const float> dy, int64_t rows, Strided<float> dx) const {
+    Product<!kModels, kStart>({w, kUnit, s_.row}, {dy.base, kLanes, dy.stride}, {dx.base, kLanes, dx.stride}, s_.width,
+                              rows, {outputs});
+  }
+
+  // What Outer wants of `count` rows of x [width][16]: where lanes are samples, rows [count][16][padded] in w_.rows,
+  // good until the next call; where they are models, x itself.
+  Strided<const float> Operand(Strided<const float> x, int64_t count) const {
+    if constexpr (kModels) {
+      return x;
     } else {
-      Product<true, Start::kZero>(a, b, c, s_.width, rows, {outputs});
+      for (int64_t r = 0; r < count; ++r) {
+        LanesToRows(x.base + r * x.stride, s_.width, w_.rows + r * kLanes * s_.padded, s_.padded);
+      }
+      return {w_.rows, kLanes * s_.padded};
     }
   }
-  // dw[o] += Σ_{r, s} dy[r][o][s] · x_rows[r][s], over the chunk's samples.
-  void Outer(float* dw, int64_t outputs, const float* dy, int64_t rows, int64_t stride, const float* x_rows) const {
-    Product<true, Start::kAdd>({dy, kLanes, 1}, {x_rows, s_.padded, kLanes}, {dw, s_.padded, kLanes}, outputs,
-                               s_.padded / kLanes, {count_, rows, stride * kLanes, kLanes * s_.padded});
-  }
-  // w_.rows = x [count][width][16] as rows.
-  void LanesToRowsEach(const float* x, int64_t count) const {
-    for (int64_t r = 0; r < count; ++r) {
-      LanesToRows(x + r * s_.width * kLanes, s_.width, w_.rows + r * kLanes * s_.padded, s_.padded);
+  // dw[o] += Σ dy[r][o] · x[r] over rows, and over the chunk's samples where they are lanes; x is an operand.
+  void Outer(float* dw, int64_t outputs, Strided<const float> dy, int64_t rows, Strided<const float> x) const {
+    if constexpr (kModels) {
+      Product<false, Start::kAdd>({dy.base, kLanes, dy.stride}, {x.base, x.stride, kLanes}, {dw, s_.row, kLanes},
+                                  outputs, s_.width, {rows});
+    } else {
+      Product<true, Start::kAdd>({dy.base, kLanes, 1}, {x.base, s_.padded, kLanes}, {dw, s_.row, kLanes}, outputs,
+                                 s_.padded / kLanes, {count_, rows, dy.stride, x.stride});
     }
   }
+  // to += factor · x, rows of parameters
   void AddRow(const float* x, float factor, float* to) const {
-    for (int64_t b = 0; b < s_.padded; b += kLanes) Store(MulAdd(Load(x + b), Set(factor), Load(to + b)), to + b);
+    for (int64_t b = 0; b < s_.row; b += kLanes) Store(MulAdd(Load(x + b), Set(factor), Load(to + b)), to + b);
   }
 
   // ---- MLP ----
@@ -128,21 +156,23 @@ class LayerPass {
     const LayerMemory& memory = w_.layers[static_cast<size_t>(l)];
     const int64_t rows = Rows(l), hidden = s_.hidden;
     NormForward(w_.x, rows, s_.width, memory.mlp_in, memory.mlp_rstd);
-    Linear(m_.folded + at.up, hidden, memory.mlp_in, rows, memory.hidden);
+    Linear(m_.folded + at.up, hidden, Packed<const float>(memory.mlp_in, s_.width), rows,
+           Packed(memory.hidden, hidden));
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t j = 0; j < hidden; ++j) {
         float* at_hidden = memory.hidden + (r * hidden + j) * kLanes;
         F value, slope;
-        Gelu(Add(Load(at_hidden), Set(m_.weights[at.up_bias + j])), value, slope);
+        Gelu(Add(Load(at_hidden), Weight(at.up_bias, j)), value, slope);
         Store(value, at_hidden);
         Store(slope, memory.slope + (r * hidden + j) * kLanes);
       }
       for (int64_t b = 0; b < s_.width; ++b) {
         float* x = w_.x + (r * s_.width + b) * kLanes;
-        Store(Add(Load(x), Set(m_.weights[at.down_bias + b])), x);
+        Store(Add(Load(x), Weight(at.down_bias, b)), x);
       }
     }
-    LinearBackward(m_.weights + at.down, hidden, memory.hidden, rows, hidden, w_.x, Start::kAdd);
+    LinearBackward<Start::kAdd>(m_.weights + at.down, hidden, Packed<const float>(memory.hidden, hidden), rows,
+                                Packed(w_.x, s_.width));
   }
 
   void MlpBackward(int64_t l) const {
@@ -150,31 +180,31 @@ class LayerPass {
     const LayerMemory& memory = w_.layers[static_cast<size_t>(l)];
     const int64_t rows = Rows(l), hidden = s_.hidden;
     if (!s_.freeze_mlp) {
-      LanesToRowsEach(w_.dx, rows);
-      Outer(m_.grads + at.down, hidden, memory.hidden, rows, hidden, w_.rows);
+      const Strided<const float> dx = Operand(Packed<const float>(w_.dx, s_.width), rows);
+      Outer(m_.grads + at.down, hidden, Packed<const float>(memory.hidden, hidden), rows, dx);
       for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t s = 0; s < count_; ++s) {
-          AddRow(w_.rows + (r * kLanes + s) * s_.padded, 1.0f, m_.grads + at.down_bias);
+        for (int64_t s = 0; s < (kModels ? 1 : count_); ++s) {
+          AddRow(dx.base + r * dx.stride + s * s_.padded, 1.0f, m_.grads + at.down_bias);
         }
       }
     }
-    Linear(m_.weights + at.down, hidden, w_.dx, rows, w_.dhidden);
+    Linear(m_.weights + at.down, hidden, Packed<const float>(w_.dx, s_.width), rows, Packed(w_.dhidden, hidden));
     for (int64_t i = 0; i < rows * hidden; ++i) {
       float* d = w_.dhidden + i * kLanes;
       Store(Mul(Load(d), Load(memory.slope + i * kLanes)), d);
     }
+    const Strided<const float> dhidden = Packed<const float>(w_.dhidden, hidden);
     if (s_.freeze_mlp) {
       MlpInputBackwardFrozen(l);
     } else {
-      float* bias = w_.lane_bias + l * hidden * kLanes;
+      float* bias = kModels ? m_.grads + at.up_bias : w_.lane_bias + l * hidden * kLanes;
       for (int64_t r = 0; r < rows; ++r) {
         for (int64_t j = 0; j < hidden * kLanes; j += kLanes) {
           Store(Add(Load(bias + j), Load(w_.dhidden + r * hidden * kLanes + j)), bias + j);
         }
       }
-      LanesToRowsEach(memory.mlp_in, rows);
-      Outer(m_.grads + at.up, hidden, w_.dhidden, rows, hidden, w_.rows);
-      LinearBackward(m_.folded + at.up, hidden, w_.dhidden, rows, hidden, w_.dnormed, Start::kZero);
+      Outer(m_.grads + at.up, hidden, dhidden, rows, Operand(Packed<const float>(memory.mlp_in, s_.width), rows));
+      LinearBackward<Start::kZero>(m_.folded + at.up, hidden, dhidden, rows, Packed(w_.dnormed, s_.width));
     }
     NormBackward(w_.dnormed, memory.mlp_in, memory.mlp_rstd, rows, s_.width, w_.dx);
   }
@@ -184,14 +214,15 @@ class LayerPass {
     const LayerOffsets& at = m_.at.layers[static_cast<size_t>(l)];
     const LayerMemory& memory = w_.layers[static_cast<size_t>(l)];
     const int64_t rows = Rows(l);
-    LinearBackward(m_.weights + at.up, s_.hidden, w_.dhidden, rows, s_.hidden, w_.dnormed, Start::kZero);
-    float* gain = w_.lane_gain + l * s_.width * kLanes;
+    LinearBackward<Start::kZero>(m_.weights + at.up, s_.hidden, Packed<const float>(w_.dhidden, s_.hidden), rows,
+                                 Packed(w_.dnormed, s_.width));
+    float* gain = kModels ? m_.grads + at.mlp_norm : w_.lane_gain + l * s_.width * kLanes;
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t b = 0; b < s_.width; ++b) {
         const int64_t i = (r * s_.width + b) * kLanes;
         const F d = Load(w_.dnormed + i);
         Store(MulAdd(d, Load(memory.mlp_in + i), Load(gain + b * kLanes)), gain + b * kLanes);
-        Store(Mul(d, Set(m_.weights[at.mlp_norm + b])), w_.dnormed + i);
+        Store(Mul(d, Weight(at.mlp_norm, b)), w_.dnormed + i);
       }
     }
   }
@@ -212,58 +243,65 @@ class LayerPass {
   void Attend(int64_t l) const {
     const LayerOffsets& at = m_.at.layers[static_cast<size_t>(l)];
     const LayerMemory& memory = w_.layers[static_cast<size_t>(l)];
-    const int64_t n = s_.seq_len, inner = s_.inner, row = 3 * inner * kLanes;
-    Linear(m_.folded + at.qkv, 3 * inner, memory.attention_in, n, memory.qkv);
-    for (int64_t h = 0; h < s_.heads; ++h) {
-      const float* query = memory.qkv + h * s_.head_dim * kLanes;
-      const float* key = query + inner * kLanes;
-      const float* value = key + inner * kLanes;
-      float* weights = memory.weights + h * n * n * kLanes;
-      ForGroups([&](int64_t first, int64_t rows, int64_t seen) {
-        float* group = weights + first * n * kLanes;
-        Product<false, Start::kZero>({query + first * row, row, kLanes}, {key, kLanes, row},
-                                     {group, n * kLanes, kLanes}, rows, seen, {s_.head_dim});
-        for (int64_t r = 0; r < rows; ++r) {
-          const int64_t count = s_.lm ? first + r + 1 : n;
-          Softmax(group + r * n * kLanes, count, scale_);
-          std::fill_n(group + (r * n + count) * kLanes, (seen - count) * kLanes, 0.0f);
-        }
-        Product<false, Start::kZero>(
-            {group, n * kLanes, kLanes}, {value, row, kLanes},
-            {memory.mixed + (first * inner + h * s_.head_dim) * kLanes, inner * kLanes, kLanes}, rows, s_.head_dim,
-            {seen});
-      });
+    const int64_t rows = Rows(l), inner = s_.inner;
+    Linear(m_.folded + at.qkv, 3 * inner, Packed<const float>(memory.attention_in, s_.width), rows,
+           Packed(memory.qkv, 3 * inner));
+    for (int64_t sample = 0; sample < samples_; ++sample) {
+      for (int64_t h = 0; h < s_.heads; ++h) Head(memory, sample, h);
     }
-    LinearBackward(m_.weights + at.out, inner, memory.mixed, n, inner, w_.x, Start::kAdd);
+    LinearBackward<Start::kAdd>(m_.weights + at.out, inner, Packed<const float>(memory.mixed, inner), rows,
+                                Packed(w_.x, s_.width));
+  }
+
+  void Head(const LayerMemory& memory, int64_t sample, int64_t h) const {
+    const int64_t n = s_.seq_len, inner = s_.inner, row = 3 * inner * kLanes, d = s_.head_dim;
+    const float* query = memory.qkv + sample * n * row + h * d * kLanes;
+    const float* key = query + inner * kLanes;
+    const float* value = key + inner * kLanes;
+    float* weights = memory.weights + (sample * s_.heads + h) * n * n * kLanes;
+    float* mixed = memory.mixed + (sample * n * inner + h * d) * kLanes;
+    ForGroups([&](int64_t first, int64_t rows, int64_t seen) {
+      float* group = weights + first * n * kLanes;
+      Product<false, Start::kZero>({query + first * row, row, kLanes}, {key, kLanes, row}, {group, n * kLanes, kLanes},
+                                   rows, seen, {d});
+      for (int64_t r = 0; r < rows; ++r) {
+        const int64_t count = s_.lm ? first + r + 1 : n;
+        Softmax(group + r * n * kLanes, count, scale_);
+        std::fill_n(group + (r * n + count) * kLanes, (seen - count) * kLanes, 0.0f);
+      }
+      Product<false, Start::kZero>({group, n * kLanes, kLanes}, {value, row, kLanes},
+                                   {mixed + first * inner * kLanes, inner * kLanes, kLanes}, rows, d, {seen});
+    });
   }
 
   void AttendBackward(int64_t l) const {
     const LayerOffsets& at = m_.at.layers[static_cast<size_t>(l)];
     const LayerMemory& memory = w_.layers[static_cast<size_t>(l)];
-    const int64_t n = s_.seq_len, inner = s_.inner;
-    Linear(m_.weights + at.out, inner, w_.dx, n, w_.dmixed);
-    LanesToRowsEach(w_.dx, n);
-    Outer(m_.grads + at.out, inner, memory.mixed, n, inner, w_.rows);
-    for (int64_t h = 0; h < s_.heads; ++h) {
-      HeadBackward(memory, h, w_.dhidden + h * s_.head_dim * kLanes);
+    const int64_t rows = Rows(l), inner = s_.inner;
+    const Strided<const float> dx = Packed<const float>(w_.dx, s_.width);
+    Linear(m_.weights + at.out, inner, dx, rows, Packed(w_.dmixed, inner));
+    Outer(m_.grads + at.out, inner, Packed<const float>(memory.mixed, inner), rows, Operand(dx, rows));
+    for (int64_t sample = 0; sample < samples_; ++sample) {
+      for (int64_t h = 0; h < s_.heads; ++h) HeadBackward(memory, sample, h);
     }
-    const float* rows = w_.first_rows;
-    if (l > 0) {
-      LanesToRowsEach(memory.attention_in, n);
-      rows = w_.rows;
-    }
-    Outer(m_.grads + at.qkv, 3 * inner, w_.dhidden, n, 3 * inner, rows);
-    LinearBackward(m_.folded + at.qkv, 3 * inner, w_.dhidden, n, 3 * inner, w_.dnormed, Start::kZero);
+    const Strided<const float> dqkv = Packed<const float>(w_.dhidden, 3 * inner);
+    const Strided<const float> normed = l == 0 && !kModels
+                                            ? Strided<const float>{w_.first_rows, kLanes * s_.padded}
+                                            : Operand(Packed<const float>(memory.attention_in, s_.width), rows);
+    Outer(m_.grads + at.qkv, 3 * inner, dqkv, rows, normed);
+    LinearBackward<Start::kZero>(m_.folded + at.qkv, 3 * inner, dqkv, rows, Packed(w_.dnormed, s_.width));
   }
 
-  // Gradients of a head's query, key and value, [N][3 * I] from `dquery` on.
-  void HeadBackward(const LayerMemory& memory, int64_t h, float* dquery) const {
+  // Gradients of a head's query, key and value, into w_.dhidden [N][3 * I].
+  void HeadBackward(const LayerMemory& memory, int64_t sample, int64_t h) const {
     const int64_t n = s_.seq_len, inner = s_.inner, row = 3 * inner * kLanes, d = s_.head_dim;
-    const float* query = memory.qkv + h * d * kLanes;
+    const int64_t corner_of_head = sample * n * row + h * d * kLanes;
+    const float* query = memory.qkv + corner_of_head;
     const float* key = query + inner * kLanes;
     const float* value = key + inner * kLanes;
-    const float* weights = memory.weights + h * n * n * kLanes;
-    const float* dmixed = w_.dmixed + h * d * kLanes;
+    const float* weights = memory.weights + (sample * s_.heads + h) * n * n * kLanes;
+    const float* dmixed = w_.dmixed + (sample * n * inner + h * d) * kLanes;
+    float* dquery = w_.dhidden + corner_of_head;
     float* dkey = dquery + inner * kLanes;
     float* dvalue = dkey + inner * kLanes;
     ForGroups([&](int64_t first, int64_t rows, int64_t seen) {
@@ -291,86 +329,116 @@ class LayerPass {
   // ---- attention of the last position alone ----
   // Keys and values are never formed: with r = Keyᵀ·query the score of position t is r · normed_t, and with
   // c = Σ_t weights_t · normed_t the head's output is Value · c. Exact, and 2·N·I·B products become 2·(N·H + I)·B.
+  struct LastMemory {
+    float* query;  // [samples][I]
+    float* r;      // [samples][H][B]
+    float* c;      // [samples][H][B]
+  };
+  LastMemory LastOf(const LayerMemory& memory) const {
+    float* r = memory.qkv + samples_ * s_.inner * kLanes;
+    return {memory.qkv, r, r + samples_ * s_.heads * s_.width * kLanes};
+  }
+  // The last position of every sample of x [samples][N][B].
+  Strided<float> Last(float* x) const {
+    return {x + (s_.seq_len - 1) * s_.width * kLanes, s_.seq_len * s_.width * kLanes};
+  }
+  template <class T>
+  Strided<T> OfHead(T* base, int64_t h, int64_t features) const {
+    return {base + h * features * kLanes, s_.heads * features * kLanes};
+  }
+
   void AttendLast(int64_t l) const {
     const LayerOffsets& at = m_.at.layers[static_cast<size_t>(l)];
     const LayerMemory& memory = w_.layers[static_cast<size_t>(l)];
     const int64_t n = s_.seq_len, inner = s_.inner, width = s_.width, d = s_.head_dim;
-    const float* normed = memory.attention_in;
     const float* matrices = m_.folded + at.qkv;
-    float* query = memory.qkv;
-    float* r = query + inner * kLanes;
-    float* c = r + s_.heads * width * kLanes;
-    Linear(matrices, inner, normed + (n - 1) * width * kLanes, 1, query);
+    const auto [query, r, c] = LastOf(memory);
+    const Strided<float> last = Last(memory.attention_in);
+    Linear(matrices, inner, {last.base, last.stride}, samples_, Packed(query, inner));
     for (int64_t h = 0; h < s_.heads; ++h) {
-      LinearBackward(matrices + (inner + h * d) * s_.padded, d, query + h * d * kLanes, 1, d, r + h * width * kLanes,
-                     Start::kZero);
+      LinearBackward<Start::kZero>(matrices + (inner + h * d) * s_.row, d, OfHead<const float>(query, h, d), samples_,
+                                   OfHead(r, h, width));
     }
-    Product<false, Start::kZero>({r, width * kLanes, kLanes}, {normed, kLanes, width * kLanes},
-                                 {memory.weights, n * kLanes, kLanes}, s_.heads, n, {width});
-    for (int64_t h = 0; h < s_.heads; ++h) Softmax(memory.weights + h * n * kLanes, n, scale_);
-    Product<false, Start::kZero>({memory.weights, n * kLanes, kLanes}, {normed, width * kLanes, kLanes},
-                                 {c, width * kLanes, kLanes}, s_.heads, width, {n});
+    for (int64_t sample = 0; sample < samples_; ++sample) {
+      const float* normed = memory.attention_in + sample * n * width * kLanes;
+      const int64_t heads_at = sample * s_.heads * width * kLanes;
+      float* weights = memory.weights + sample * s_.heads * n * kLanes;
+      Product<false, Start::kZero>({r + heads_at, width * kLanes, kLanes}, {normed, kLanes, width * kLanes},
+                                   {weights, n * kLanes, kLanes}, s_.heads, n, {width});
+      for (int64_t h = 0; h < s_.heads; ++h) Softmax(weights + h * n * kLanes, n, scale_);
+      Product<false, Start::kZero>({weights, n * kLanes, kLanes}, {normed, width * kLanes, kLanes},
+                                   {c + heads_at, width * kLanes, kLanes}, s_.heads, width, {n});
+    }
     for (int64_t h = 0; h < s_.heads; ++h) {
-      Linear(matrices + (2 * inner + h * d) * s_.padded, d, c + h * width * kLanes, 1, memory.mixed + h * d * kLanes);
+      Linear(matrices + (2 * inner + h * d) * s_.row, d, OfHead<const float>(c, h, width), samples_,
+             OfHead(memory.mixed, h, d));
     }
-    LinearBackward(m_.weights + at.out, inner, memory.mixed, 1, inner, w_.x, Start::kAdd);
+    LinearBackward<Start::kAdd>(m_.weights + at.out, inner, Packed<const float>(memory.mixed, inner), samples_,
+                                Packed(w_.x, width));
   }
 
   void AttendLastBackward(int64_t l) const {
     const LayerOffsets& at = m_.at.layers[static_cast<size_t>(l)];
     const LayerMemory& memory = w_.layers[static_cast<size_t>(l)];
-    const int64_t n = s_.seq_len, inner = s_.inner, width = s_.width, d = s_.head_dim, heads = s_.heads;
-    const float* normed = memory.attention_in;
+    const int64_t inner = s_.inner, width = s_.width, d = s_.head_dim, heads = s_.heads;
     const float* matrices = m_.folded + at.qkv;
     float* grads = m_.grads + at.qkv;
-    const float* query = memory.qkv;
-    const float* r = query + inner * kLanes;
-    const float* c = r + heads * width * kLanes;
+    const auto [query, r, c] = LastOf(memory);
     float* dc = w_.dheads;
-    float* dr = dc + heads * width * kLanes;
-    Linear(m_.weights + at.out, inner, w_.dx, 1, w_.dmixed);
-    LanesToRowsEach(w_.dx, 1);
-    Outer(m_.grads + at.out, inner, memory.mixed, 1, inner, w_.rows);
-    LanesToRowsEach(c, heads);
+    float* dr = dc + samples_ * heads * width * kLanes;
+    const Strided<const float> dx = Packed<const float>(w_.dx, width);
+    Linear(m_.weights + at.out, inner, dx, samples_, Packed(w_.dmixed, inner));
+    Outer(m_.grads + at.out, inner, Packed<const float>(memory.mixed, inner), samples_, Operand(dx, samples_));
     for (int64_t h = 0; h < heads; ++h) {
       const int64_t value = 2 * inner + h * d;
-      LinearBackward(matrices + value * s_.padded, d, w_.dmixed + h * d * kLanes, 1, d, dc + h * width * kLanes,
-                     Start::kZero);
-      Outer(grads + value * s_.padded, d, w_.dmixed + h * d * kLanes, 1, d, w_.rows + h * kLanes * s_.padded);
+      const Strided<const float> dmixed = OfHead<const float>(w_.dmixed, h, d);
+      LinearBackward<Start::kZero>(matrices + value * s_.row, d, dmixed, samples_, OfHead(dc, h, width));
+      Outer(grads + value * s_.row, d, dmixed, samples_, Operand(OfHead<const float>(c, h, width), samples_));
     }
+    for (int64_t sample = 0; sample < samples_; ++sample) {
+      const int64_t heads_at = sample * heads * width * kLanes;
+      LastScoresBackward(memory, sample, r + heads_at, dc + heads_at, dr + heads_at);
+    }
+    float* dquery = w_.dmixed;  // the gradient of the heads' outputs is used up
+    for (int64_t h = 0; h < heads; ++h) {
+      const int64_t key = inner + h * d;
+      const Strided<const float> dr_of_head = OfHead<const float>(dr, h, width);
+      Linear(matrices + key * s_.row, d, dr_of_head, samples_, OfHead(dquery, h, d));
+      Outer(grads + key * s_.row, d, OfHead<const float>(query, h, d), samples_, Operand(dr_of_head, samples_));
+    }
+    const Strided<float> last = Last(memory.attention_in);
+    const Strided<const float> last_operand =
+        l == 0 && !kModels ? Strided<const float>{w_.first_rows + (s_.seq_len - 1) * kLanes * s_.padded, 0}
+                           : Operand({last.base, last.stride}, samples_);
+    Outer(grads, inner, Packed<const float>(dquery, inner), samples_, last_operand);
+    LinearBackward<Start::kAdd>(matrices, inner, Packed<const float>(dquery, inner), samples_, Last(w_.dnormed));
+  }
+
+  // From dc of a sample to dr and the gradient of its normed inputs, in w_.dnormed.
+  void LastScoresBackward(const LayerMemory& memory, int64_t sample, const float* r, const float* dc, float* dr) const {
+    const int64_t n = s_.seq_len, width = s_.width, heads = s_.heads;
+    const float* normed = memory.attention_in + sample * n * width * kLanes;
+    const float* weights = memory.weights + sample * heads * n * kLanes;
     Product<false, Start::kZero>({dc, width * kLanes, kLanes}, {normed, kLanes, width * kLanes},
                                  {w_.dweights, n * kLanes, kLanes}, heads, n, {width});
     for (int64_t h = 0; h < heads; ++h) {
-      SoftmaxBackward(memory.weights + h * n * kLanes, w_.dweights + h * n * kLanes, n, scale_);
+      SoftmaxBackward(weights + h * n * kLanes, w_.dweights + h * n * kLanes, n, scale_);
     }
     Product<false, Start::kZero>({w_.dweights, n * kLanes, kLanes}, {normed, width * kLanes, kLanes},
                                  {dr, width * kLanes, kLanes}, heads, width, {n});
-    const Out dnormed{w_.dnormed, width * kLanes, kLanes};
-    Product<false, Start::kZero>({memory.weights, kLanes, n * kLanes}, {dc, width * kLanes, kLanes}, dnormed, n, width,
+    const Out dnormed{w_.dnormed + sample * n * width * kLanes, width * kLanes, kLanes};
+    Product<false, Start::kZero>({weights, kLanes, n * kLanes}, {dc, width * kLanes, kLanes}, dnormed, n, width,
                                  {heads});
     Product<false, Start::kAdd>({w_.dweights, kLanes, n * kLanes}, {r, width * kLanes, kLanes}, dnormed, n, width,
                                 {heads});
-    float* dquery = w_.dmixed;  // the gradient of the heads' outputs is used up
-    LanesToRowsEach(dr, heads);
-    for (int64_t h = 0; h < heads; ++h) {
-      const int64_t key = inner + h * d;
-      Linear(matrices + key * s_.padded, d, dr + h * width * kLanes, 1, dquery + h * d * kLanes);
-      Outer(grads + key * s_.padded, d, query + h * d * kLanes, 1, d, w_.rows + h * kLanes * s_.padded);
-    }
-    const float* last_rows = w_.first_rows + (n - 1) * kLanes * s_.padded;
-    if (l > 0) {
-      LanesToRowsEach(normed + (n - 1) * width * kLanes, 1);
-      last_rows = w_.rows;
-    }
-    Outer(grads, inner, dquery, 1, inner, last_rows);
-    LinearBackward(matrices, inner, dquery, 1, inner, w_.dnormed + (n - 1) * width * kLanes, Start::kAdd);
   }
 
   const ModelView& m_;
   const Shape& s_;
   const Workspace& w_;
-  const float scale_;  // of attention scores
-  int64_t count_ = 0;  // samples in the chunk
+  const float scale_;    // of attention scores
+  int64_t count_ = 0;    // lanes with a sample of the chunk, where lanes are samples
+  int64_t samples_ = 1;  // samples side by side in memory; more than one only where lanes are models
 };
 
 }  // namespace HWY_NAMESPACE

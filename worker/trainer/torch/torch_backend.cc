@@ -142,18 +142,18 @@ class TorchModel : public SlotModel {
         model_(weights_, point, library.first_target),
         adam_(weights_.trained(), weights_.grads()) {}
 
-  absl::StatusOr<double> Step(std::span<const int64_t> chosen, int64_t t, double lr) override {
+  absl::StatusOr<double> Step(const StepOrder& order) override {
     double loss_value = 0;
     RETURN_IF_ERROR(AtBoundary([&]() -> absl::Status {
-      torch::Tensor items = torch::empty({static_cast<int64_t>(chosen.size())}, torch::kInt64);  // [b]
-      std::copy(chosen.begin(), chosen.end(), items.data_ptr<int64_t>());
+      torch::Tensor items = torch::empty({static_cast<int64_t>(order.chosen.size())}, torch::kInt64);  // [b]
+      std::copy(order.chosen.begin(), order.chosen.end(), items.data_ptr<int64_t>());
       items = items.to(device_);
       const torch::Tensor targets = targets_.index_select(0, items).view({-1});  // [b·T]
       weights_.grads().zero_();
       const torch::Tensor logits = model_->forward(tokens_.index_select(0, items));  // [b·T, V]
       const torch::Tensor loss = torch::cross_entropy_loss(logits, targets);
       loss.backward();
-      adam_.Step(t, lr);
+      adam_.Step(order.t, order.lr);
       loss_value = static_cast<double>(loss.item<float>());
       return absl::OkStatus();
     }));
@@ -210,15 +210,34 @@ class TorchModel : public SlotModel {
   Adam adam_;
 };
 
-absl::StatusOr<std::unique_ptr<SlotModel>> MakeModel(const PointSpec& point, const Library& library,
-                                                     torch::Device device) {
-  std::unique_ptr<SlotModel> model;
-  RETURN_IF_ERROR(AtBoundary([&]() -> absl::Status {
-    model = std::make_unique<TorchModel>(point, library, device);
-    return absl::OkStatus();
-  }));
-  return model;
-}
+class TorchEngine : public SlotEngine {
+ public:
+  TorchEngine(torch::Device device, int64_t memory_bytes, int slots)
+      : device_(device), memory_bytes_(memory_bytes), slots_(slots) {}
+
+  const std::string& name() const override { return name_; }
+  const std::string& build() const override { return build_; }
+  int64_t memory_bytes() const override { return memory_bytes_; }
+  int Slots(const PointSpec&) const override { return slots_; }
+  bool Lockstep(const PointSpec&) const override { return false; }
+  void Step(std::span<SlotStep>) override {}
+
+  absl::StatusOr<std::unique_ptr<SlotModel>> Make(int, const PointSpec& point, const Library& library) override {
+    std::unique_ptr<SlotModel> model;
+    RETURN_IF_ERROR(AtBoundary([&]() -> absl::Status {
+      model = std::make_unique<TorchModel>(point, library, device_);
+      return absl::OkStatus();
+    }));
+    return model;
+  }
+
+ private:
+  const std::string name_{kName};
+  const std::string build_ = Build();
+  torch::Device device_;
+  int64_t memory_bytes_;
+  int slots_;
+};
 
 }  // namespace
 
@@ -229,10 +248,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeTorchBackend(const std::string& dev
     at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
     ASSIGN_OR_RETURN(const torch::Device opened, OpenDevice(device));
     ASSIGN_OR_RETURN(const DeviceFacts facts, TorchDeviceFacts(device));
-    backend = MakeSlotBackend(
-        {std::string(kName), Build(), facts.memory_bytes,
-         [opened](const PointSpec& point, const Library& library) { return MakeModel(point, library, opened); }},
-        slots);
+    backend = MakeSlotBackend(std::make_unique<TorchEngine>(opened, facts.memory_bytes, slots));
     return absl::OkStatus();
   }));
   return backend;
