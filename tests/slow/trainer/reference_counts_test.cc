@@ -1,6 +1,7 @@
 // The statistical checks of docs/science.md, section "Reference cases", against the calibration table: one layer,
 // label, head_dim 8, seq_len 8, vocab 16, 3000 items, batch 50, 200 epochs, Adam 3e-3 with cosine, seed 1. The table
 // was made by another program with other random numbers, hence the tolerance.
+#include <cmath>
 #include <cstdio>
 #include <map>
 #include <utility>
@@ -96,6 +97,27 @@ TEST_P(ReferenceCountsTest, SmallerBatchesAndMoreEpochsMemorizeMore) {
   const double batch_250_longer = count(250, 400), batch_250_longest = count(250, 800);
   EXPECT_GE(batch_250_longer, 0.95 * batch_250);
   EXPECT_GE(batch_250_longest, 0.95 * batch_250_longer);
+}
+
+// The back ends round differently, so their counts differ point by point; over seeds they must be the same. One cell
+// that trains in packs, one that trains alone.
+TEST(BackendCountsTest, MeansOverTwelveSeedsDifferByLessThanThreeStandardErrors) {
+  constexpr int kSeeds = 12;
+  for (const int64_t width : {8, 16}) {
+    double sum = 0, square = 0;  // of the differences: both train the same library from the same weights
+    for (int seed = 1; seed <= kSeeds; ++seed) {
+      PointSpec point = Cell(2, width, false);
+      point.dataset_size = 1000, point.epochs = 100;
+      point.data_seed = point.init_seed = static_cast<uint64_t>(seed);
+      const double difference =
+          static_cast<double>(Measure(point, "cpu").items_mem - Measure(point, "torch").items_mem);
+      sum += difference, square += difference * difference;
+    }
+    const double mean = sum / kSeeds;
+    const double error = std::sqrt((square / kSeeds - mean * mean) / (kSeeds - 1));
+    std::printf("width %d: cpu - torch = %.1f +- %.1f items\n", static_cast<int>(width), mean, error);
+    EXPECT_LE(std::abs(mean), 3 * error + 1) << "width " << width;
+  }
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // The back ends against each other and against the reference model in double.
 #include <algorithm>
 #include <cmath>
+#include <random>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -24,6 +25,33 @@ TEST(BackendsAgreeTest, AgreeOnWhatTheyTrain) {
     EXPECT_EQ(cpu.presentations, torch.presentations);
     EXPECT_EQ(cpu.backend, "cpu");
     EXPECT_EQ(torch.backend, "torch");
+  }
+}
+
+// Shapes, modes, depths, batch remainders and packings at random; the mean loss of every epoch over fifty steps.
+TEST(BackendsAgreeTest, LossesStayTogetherOverFiftyStepsOfRandomPoints) {
+  std::mt19937 random(11);
+  const auto pick = [&](int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(random);
+  };
+  int trained = 0;
+  while (trained < 24) {
+    PointSpec point;
+    point.mode = static_cast<Mode>(pick(0, 2));
+    point.layers = pick(1, 3), point.heads = pick(1, 4), point.head_dim = pick(1, 9), point.width = pick(4, 40);
+    point.seq_len = pick(2, 10), point.vocab = pick(4, 40), point.freeze_mlp = pick(0, 1) == 1;
+    point.batch_size = pick(1, 50), point.dataset_size = point.batch_size + pick(0, 60);
+    point.lm_targets = pick(0, 1) == 1 ? LmTargets::kAll : LmTargets::kDetermined;
+    point.data_seed = point.init_seed = static_cast<uint64_t>(pick(1, 1000));
+    point.steps = 50, point.eval_every = 1, point.patience = 0, point.lr = 1e-3;
+    if (!ValidatePoint(point).ok() || !MakeLibrary(point).ok()) continue;
+    ++trained;
+    const PointResult torch = TrainPoint(point, "torch"), cpu = TrainPoint(point, "cpu");
+    ASSERT_EQ(cpu.curve.size(), torch.curve.size()) << PointToJson(point);
+    for (size_t i = 0; i < cpu.curve.size(); ++i) {
+      EXPECT_NEAR(cpu.curve[i].train_loss, torch.curve[i].train_loss, 1e-5 * std::max(1.0, torch.curve[i].train_loss))
+          << PointToJson(point) << " step " << cpu.curve[i].step;
+    }
   }
 }
 
