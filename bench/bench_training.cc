@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "bench/training_flops.h"
+#include "common/cost_model.h"
 #include "common/point.h"
 #include "worker/trainer/backend.h"
 #include "worker/trainer/cpu/cpu_backend.h"
@@ -188,6 +188,7 @@ void Measure(const Named& shape, const Options& options, std::vector<Row>& rows)
       {"cpu", MakeOurs(cpu_backend, shape.point)},
   };
   const std::vector<int> slots = {1, torch_backend->Slots(shape.point), cpu_backend->Slots(shape.point)};
+  const std::vector<Algebra> algebra = {Algebra::kPlain, Algebra::kTrimmed, Algebra::kAbsorbed};
   std::vector<std::vector<double>> rates(contenders.size() + 1);
   for (int round = -1; round < kRounds; ++round) {
     for (size_t i = 0; i < contenders.size(); ++i) {
@@ -200,7 +201,7 @@ void Measure(const Named& shape, const Options& options, std::vector<Row>& rows)
   }
   for (size_t i = 0; i < contenders.size(); ++i) {
     std::vector<double> ratio, fraction;
-    const double flops = StepFlops(shape.point, contenders[i].first);
+    const double flops = ProductFlopsPerStep(shape.point, algebra[i]);
     for (int round = 0; round < kRounds; ++round) {
       const auto r = static_cast<size_t>(round);
       ratio.push_back(rates[i][r] / rates[0][r]);

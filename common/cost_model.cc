@@ -21,15 +21,19 @@ constexpr Speed kCpu = {6e-6, 9e10, 1.7e-9, 1.2e-9};
 constexpr Speed kTorch = {8e-4, 1.5e10, 0, 2e-9};
 constexpr double kStartSeconds = 0.02;
 
-// Forward FLOPs of `samples` sequences; a product of m×k by k×n counts 2·m·k·n. In mode label the last layer computes
-// the last position only and never forms keys and values (docs/science.md).
-double ForwardFlops(const PointSpec& p, double samples) {
+// Forward FLOPs of `samples` sequences; a product of m×k by k×n counts 2·m·k·n.
+double ForwardFlops(const PointSpec& p, double samples, Algebra algebra = Algebra::kAbsorbed) {
   const double n = static_cast<double>(p.seq_len), b = static_cast<double>(p.width), h = static_cast<double>(p.heads);
   const double inner = static_cast<double>(p.heads * p.head_dim), v = static_cast<double>(p.vocab);
   const bool label = p.mode == Mode::kLabel;
   const double seen = p.mode == Mode::kLm ? (n + 1) / 2 : n;
   const double full = n * (8 * b * inner + 4 * seen * inner + 16 * b * b);
-  const double last = label ? 8 * b * inner + 4 * n * h * b + 16 * b * b : full;
+  double last = full;
+  if (label && algebra == Algebra::kTrimmed) {
+    last = n * 4 * b * inner + 4 * b * inner + 4 * n * inner + 16 * b * b;
+  } else if (label && algebra == Algebra::kAbsorbed) {
+    last = 8 * b * inner + 4 * n * h * b + 16 * b * b;
+  }
   return samples * (static_cast<double>(p.layers - 1) * full + last + (label ? 1 : n) * 2 * b * v);
 }
 
@@ -45,9 +49,8 @@ double Inputs(const PointSpec& p, double samples) {
 
 }  // namespace
 
-double FlopsPerStep(const PointSpec& p) {
-  const double batch = static_cast<double>(std::min(p.batch_size, p.dataset_size));
-  return 3 * ForwardFlops(p, batch) + 12 * static_cast<double>(CountParams(p).train);
+double ProductFlopsPerStep(const PointSpec& p, Algebra algebra) {
+  return 3 * ForwardFlops(p, static_cast<double>(std::min(p.batch_size, p.dataset_size)), algebra);
 }
 
 double EstimateSeconds(const PointSpec& p) {
@@ -55,7 +58,9 @@ double EstimateSeconds(const PointSpec& p) {
   const double batch = static_cast<double>(std::min(p.batch_size, p.dataset_size));
   const double items = static_cast<double>(p.dataset_size);
   const double steps = static_cast<double>(BudgetSteps(p));
-  const double step = speed.seconds_per_step + FlopsPerStep(p) / speed.flops_per_second +
+  const double flops =
+      ProductFlopsPerStep(p, Algebra::kAbsorbed) + 12 * static_cast<double>(CountParams(p).train);  // and Adam
+  const double step = speed.seconds_per_step + flops / speed.flops_per_second +
                       speed.seconds_per_input * Inputs(p, batch) +
                       speed.seconds_per_weight * static_cast<double>(CountParams(p).train);
   const double epochs = steps / static_cast<double>(StepsPerEpoch(p));

@@ -8,9 +8,13 @@
 
 namespace capsweep {
 
-// Floating point operations of one optimizer step (forward, backward, Adam) with the algebra the back ends use
-// (in label mode the last layer for the last position only, without keys and values).
-double FlopsPerStep(const PointSpec& point);
+// What a back end computes of the last layer in mode label: every position; the last one, with keys and values of all;
+// or the last one without forming keys and values (docs/science.md).
+enum class Algebra { kPlain, kTrimmed, kAbsorbed };
+
+// Floating point operations of the matrix products of one optimizer step: forward, gradient of the inputs and gradient
+// of the weights. Norms, softmax, GELU and Adam are not counted.
+double ProductFlopsPerStep(const PointSpec& point, Algebra algebra);
 
 // Seconds on one reference CPU core with the back end that serves the point there: cpu, or torch if the point asks for
 // it. Upper bound: early stops are not foreseen.

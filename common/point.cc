@@ -198,7 +198,7 @@ uint64_t KeyPrefix(std::string_view point_key) {
 std::string ShapeKey(const PointSpec& p) {
   return StrCat(ToWord(p.family), "/", ToWord(p.mode), "/l", p.layers, "/h", p.heads, "/d", p.head_dim, "/w", p.width,
                 "/n", p.seq_len, "/v", p.vocab, "/b", p.batch_size, "/", ToWord(p.optimizer), "/fp32",
-                p.backend.empty() ? "" : "/", p.backend);
+                p.freeze_mlp ? "/frozen" : "", p.backend.empty() ? "" : "/", p.backend);
 }
 
 int64_t MaxTargets(const PointSpec& p) {

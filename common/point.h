@@ -106,7 +106,8 @@ std::string PointKey(const PointSpec& point);
 // The first 64 bits of the point key; the core keeps this to check that a report belongs to the point it names.
 uint64_t KeyPrefix(std::string_view point_key);
 
-// What must be equal for points to train together. Text like "xt/label/l1/h2/d8/w16/n8/v16/b100/fp32".
+// What must be equal for points to train together: all that decides which tensors there are and which of them move.
+// Text like "xt/label/l1/h2/d8/w16/n8/v16/b100/adam/fp32", with "/frozen" and a pinned back end where they apply.
 std::string ShapeKey(const PointSpec& point);
 
 // Target tokens per item: 1 in label, seq_len in seq. In lm this is the upper bound seq_len; the exact number depends

@@ -25,13 +25,13 @@ class SlotEngine {
   virtual absl::StatusOr<std::unique_ptr<SlotModel>> Make(int slot, const PointSpec& point, const Library& library) = 0;
 
   // Whether the models of this shape train in lockstep, by Step below, and not each by its own.
-  virtual bool Lockstep(const PointSpec& shape) const = 0;
+  virtual bool Lockstep(const PointSpec& /*shape*/) const { return false; }
   struct SlotStep {
     int slot;
     StepOrder order;
     double loss;  // out
   };
-  virtual void Step(std::span<SlotStep> steps) = 0;
+  virtual void Step(std::span<SlotStep> /*steps*/) {}
 };
 
 std::unique_ptr<Backend> MakeSlotBackend(std::unique_ptr<SlotEngine> engine);

@@ -9,6 +9,7 @@
 #include "common/hash.h"
 #include "common/status.h"
 #include "common/text.h"
+#include "tests/support/child.h"
 
 namespace capsweep {
 namespace {
@@ -57,7 +58,7 @@ TEST_F(FileTest, SecondLockNamesTheHolderAndDeathReleases) {
     (void)!write(ready[1], lock.ok() ? "y" : "n", 1);
     char c;
     (void)!read(go[0], &c, 1);
-    _exit(0);
+    EndChild(0);
   }
   char c = 0;
   ASSERT_EQ(read(ready[0], &c, 1), 1);

@@ -9,6 +9,7 @@
 #include <random>
 #include <thread>
 
+#include "tests/support/child.h"
 #include "tests/unit/store/store_testing.h"
 
 namespace capsweep::store {
@@ -23,12 +24,12 @@ constexpr int kPoints = 3000;
   Options options;
   options.committed = [pipe](core::Ticket ticket) {
     if (::write(pipe, &ticket, sizeof ticket) != sizeof ticket) {
-      ::_exit(2);
+      EndChild(2);
     }
   };
   auto store = Store::Open(path, options);
   if (!store.ok()) {
-    ::_exit(3);
+    EndChild(3);
   }
   const auto loaded = (*store)->Load();
   core::Ticket ticket = 0;
@@ -47,7 +48,7 @@ constexpr int kPoints = 3000;
   }
   (*store)->Flush().IgnoreError();
   ::pause();
-  ::_exit(0);
+  EndChild(0);
 }
 
 // The last ticket the child saw committed before it was killed.

@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "common/build_info.h"
+#include "common/cost_model.h"
 #include "common/text.h"
 #include "worker/trainer/cpu/cpu_model.h"
-#include "worker/trainer/cpu/packing.h"
 #include "worker/trainer/host_facts.h"
 #include "worker/trainer/slot_backend.h"
 
@@ -143,7 +143,7 @@ class CpuEngine : public SlotEngine {
   const std::string& build() const override { return build_; }
   int64_t memory_bytes() const override { return memory_bytes_; }
   int Slots(const PointSpec& shape) const override { return Lockstep(shape) ? cpu::kLaneCount : slots_; }
-  bool Lockstep(const PointSpec& shape) const override { return cpu::PackingOf(shape) == Packing::kModels; }
+  bool Lockstep(const PointSpec& shape) const override { return PackLanes(ShapeKey(shape)) == cpu::kLaneCount; }
 
   absl::StatusOr<std::unique_ptr<SlotModel>> Make(int slot, const PointSpec& point, const Library& library) override {
     if (!Lockstep(point)) {

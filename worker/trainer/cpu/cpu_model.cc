@@ -175,9 +175,15 @@ CpuModel::CpuModel(const PointSpec& point, int64_t targets, int64_t first_target
   view_.work.target_rows = view_.work.table_index + Together(s) * s.seq_len * kLanes;
 }
 
-// visit(tensor, offset of its first element here, step between its rows, step between its columns)
+// visit(place in the layout of MakeLayout, place in a block here) for every element of a lane's parameters
 template <class Visit>
-void CpuModel::VisitTensors(bool trained_only, const Visit& visit) const {
+void CpuModel::VisitElements(bool trained_only, int64_t lane, const Visit& visit_element) const {
+  // From the offset of a tensor's first element here and the steps between its rows and columns.
+  const auto visit = [&](const TensorSpec& tensor, int64_t offset, int64_t row_step, int64_t col_step) {
+    for (int64_t i = 0; i < tensor.size(); ++i) {
+      visit_element(tensor.offset + i, offset + i / tensor.cols * row_step + i % tensor.cols * col_step + lane);
+    }
+  };
   const int64_t row = view_.shape.row, unit = view_.shape.unit;
   for (const TensorSpec& tensor : layout_.tensors) {
     if (trained_only && tensor.frozen) {
@@ -233,22 +239,12 @@ void CpuModel::VisitTensors(bool trained_only, const Visit& visit) const {
 }
 
 void CpuModel::Import(std::span<const float> flat, float* block, bool trained_only, int64_t lane) {
-  VisitTensors(trained_only, [&](const TensorSpec& tensor, int64_t offset, int64_t row_step, int64_t col_step) {
-    for (int64_t i = 0; i < tensor.size(); ++i) {
-      block[offset + i / tensor.cols * row_step + i % tensor.cols * col_step + lane] =
-          flat[static_cast<size_t>(tensor.offset + i)];
-    }
-  });
+  VisitElements(trained_only, lane, [&](int64_t from, int64_t to) { block[to] = flat[static_cast<size_t>(from)]; });
 }
 
 std::vector<float> CpuModel::Export(const float* block, bool trained_only, int64_t lane) const {
   std::vector<float> flat(static_cast<size_t>(trained_only ? layout_.train : layout_.total));
-  VisitTensors(trained_only, [&](const TensorSpec& tensor, int64_t offset, int64_t row_step, int64_t col_step) {
-    for (int64_t i = 0; i < tensor.size(); ++i) {
-      flat[static_cast<size_t>(tensor.offset + i)] =
-          block[offset + i / tensor.cols * row_step + i % tensor.cols * col_step + lane];
-    }
-  });
+  VisitElements(trained_only, lane, [&](int64_t to, int64_t from) { flat[static_cast<size_t>(to)] = block[from]; });
   return flat;
 }
 

@@ -163,7 +163,7 @@ class CpuModel {
 
  private:
   template <class Visit>
-  void VisitTensors(bool trained_only, const Visit& visit) const;
+  void VisitElements(bool trained_only, int64_t lane, const Visit& visit_element) const;
   std::vector<float> Export(const float* block, bool trained_only, int64_t lane) const;
   void Import(std::span<const float> flat, float* block, bool trained_only, int64_t lane);
 

@@ -34,12 +34,9 @@ void ClearGrads(const ModelView& m) {
   std::fill_n(m.work.lane_gain, m.shape.layers * m.shape.width * kLanes, 0.0f);
 }
 
-float Train(const ModelView& m, const Items& items, const AdamStep* adam) {
-  XtPass<false> pass(m);
-  ClearGrads(m);
-  pass.Fold();
-  const float terms = static_cast<float>(items.count * m.shape.targets);
-  F loss = Zero();
+// Takes the items through the forward pass, sixteen at a time: visit(first item, count) after each.
+template <class Visit>
+void ForChunks(XtPass<false>& pass, const ModelView& m, const Items& items, float terms, const Visit& visit) {
   for (int64_t first = 0; first < items.count; first += kLanes) {
     const int64_t count = std::min<int64_t>(kLanes, items.count - first);
     if (first == 0 || !m.whole_table) {
@@ -47,12 +44,22 @@ float Train(const ModelView& m, const Items& items, const AdamStep* adam) {
     }
     pass.Begin(items, first, count, terms);
     pass.Forward();
+    visit(first, count);
+  }
+}
+
+float Train(const ModelView& m, const Items& items, const AdamStep* adam) {
+  XtPass<false> pass(m);
+  ClearGrads(m);
+  pass.Fold();
+  F loss = Zero();
+  ForChunks(pass, m, items, static_cast<float>(items.count * m.shape.targets), [&](int64_t, int64_t) {
     loss = Add(loss, pass.LossBackward());
     pass.Backward();
     if (!m.whole_table) {
       pass.FinishTable();
     }
-  }
+  });
   if (m.whole_table) {
     pass.FinishTable();
   }
@@ -91,15 +98,8 @@ void Evaluate(const ModelView& m, const Items& items, float* nll, uint8_t* right
   const int64_t targets = m.shape.targets;
   XtPass<false> pass(m);
   pass.Fold();
-  for (int64_t first = 0; first < items.count; first += kLanes) {
-    const int64_t count = std::min<int64_t>(kLanes, items.count - first);
-    if (first == 0 || !m.whole_table) {
-      pass.FillTable(items, first, count);
-    }
-    pass.Begin(items, first, count, 1.0f);
-    pass.Forward();
-    pass.Judge(count, nll + first * targets, right + first * targets);
-  }
+  ForChunks(pass, m, items, 1.0f,
+            [&](int64_t first, int64_t count) { pass.Judge(count, nll + first * targets, right + first * targets); });
 }
 
 const char* Target() {

@@ -219,8 +219,6 @@ class TorchEngine : public SlotEngine {
   const std::string& build() const override { return build_; }
   int64_t memory_bytes() const override { return memory_bytes_; }
   int Slots(const PointSpec&) const override { return slots_; }
-  bool Lockstep(const PointSpec&) const override { return false; }
-  void Step(std::span<SlotStep>) override {}
 
   absl::StatusOr<std::unique_ptr<SlotModel>> Make(int, const PointSpec& point, const Library& library) override {
     std::unique_ptr<SlotModel> model;
