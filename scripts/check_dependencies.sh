@@ -28,6 +28,8 @@ rule "coordinator" "worker/|cli/|ecm/" "the coordinator knows workers only by th
 rule "coordinator/core coordinator/plan coordinator/service common worker ecm cli proto" "sqlite3" "only the store sees SQLite"
 rule "common coordinator ecm cli proto worker/agent worker/trainer/data worker/trainer/model" "torch/|ATen/|c10/" "only worker/trainer/torch includes LibTorch"
 rule "common coordinator ecm cli proto worker/agent worker/trainer/data worker/trainer/model worker/trainer/torch" "hwy/" "only worker/trainer/cpu includes Highway"
+rule "common coordinator ecm cli proto worker/agent worker/trainer/data worker/trainer/model worker/trainer/cpu $(echo worker/trainer/cuda/*.h worker/trainer/cuda/*.cc)" "cuda_runtime" "only worker/trainer/cuda/device and the torch back end include CUDA"
+rule "worker/trainer/cuda" "torch/|ATen/|c10/|hwy/" "the cuda back end needs neither LibTorch nor Highway"
 others=$(find worker -maxdepth 2 -name '*.cc' -o -maxdepth 2 -name '*.h')
 rule "$others worker/trainer/cpu" "torch/|ATen/|c10/" "only worker/trainer/torch includes LibTorch"
 rule "$others" "hwy/" "only worker/trainer/cpu includes Highway"

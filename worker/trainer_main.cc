@@ -17,6 +17,7 @@
 #include "common/status.h"
 #include "common/text.h"
 #include "worker/trainer/cpu/cpu_backend.h"
+#include "worker/trainer/cuda/cuda_backend.h"
 #include "worker/trainer/line_io.h"
 #include "worker/trainer/runner.h"
 #include "worker/trainer/torch/torch_backend.h"
@@ -31,10 +32,9 @@ struct BackendEntry {
 };
 constexpr BackendEntry kBackends[] = {
     {"cpu", &MakeCpuBackend},
+    {"cuda", &MakeCudaBackend},
     {"torch", &MakeTorchBackend},
 };
-
-constexpr std::string_view kReference = "torch";
 
 // How long the pack trains between looks at the input.
 constexpr Duration kSlice = std::chrono::milliseconds(100);
@@ -78,25 +78,49 @@ void HandleSignals(bool serve) {
       SIGTERM, serve ? SIG_IGN : [](int) { _exit(128 + SIGTERM); });
 }
 
+// Unimplemented says that a back end is not made for this device, or not in this build: then another one serves.
 absl::StatusOr<std::vector<std::unique_ptr<Backend>>> MakeBackends(const Options& options, const std::string& device) {
   std::vector<std::unique_ptr<Backend>> backends;
-  std::string known;
+  std::string known, why_not;
+  absl::Status error;
   for (const BackendEntry& entry : kBackends) {
     StrAppend(&known, known.empty() ? "" : ", ", entry.name);
-    if (options.backend.empty() || options.backend == entry.name) {
-      absl::StatusOr<std::unique_ptr<Backend>> backend = entry.make(device, 1);
-      if (absl::IsUnimplemented(backend.status()) && options.backend.empty() && entry.name != kReference) {
-        continue;  // not made for this kind of device; the reference is made for all
-      }
-      RETURN_IF_ERROR(backend.status());
+    if (!options.backend.empty() && options.backend != entry.name) {
+      continue;
+    }
+    absl::StatusOr<std::unique_ptr<Backend>> backend = entry.make(device, 1);
+    if (backend.ok()) {
       backends.push_back(*std::move(backend));
+      continue;
+    }
+    const std::string_view message(backend.status().message().data(), backend.status().message().size());
+    StrAppend(&why_not, "; ", entry.name, ": ", message);
+    if (!absl::IsUnimplemented(backend.status())) {
+      error.Update(backend.status());
     }
   }
-  if (backends.empty()) {
+  if (!backends.empty()) {
+    return backends;
+  }
+  RETURN_IF_ERROR(error);
+  if (why_not.empty()) {
     return absl::InvalidArgumentError(
         StrCat("--backend '", options.backend, "' is not in this trainer; it has ", known));
   }
-  return backends;
+  return absl::UnimplementedError(StrCat("no back end drives device ", device, why_not));
+}
+
+// The device's own facts come from the back end that drives it; LibTorch's version and BLAS from LibTorch, which may be
+// built for CPUs only.
+absl::StatusOr<DeviceFacts> FindDeviceFacts(const std::string& device, std::string_view driver) {
+  if (driver != "cuda") {
+    return TorchDeviceFacts(device);
+  }
+  ASSIGN_OR_RETURN(DeviceFacts facts, CudaDeviceFacts(device));
+  ASSIGN_OR_RETURN(const DeviceFacts torch, TorchDeviceFacts("cpu"));
+  facts.torch_version = torch.torch_version;
+  facts.blas = torch.blas;
+  return facts;
 }
 
 void WarnAboutSlowBlas(const DeviceFacts& facts) {
@@ -123,7 +147,7 @@ void HandleLine(LineSplitter::Line line, Runner& runner) {
 }
 
 // Until stopped, or by hand until the input has ended and everything is trained.
-void Serve(InputReader& input, Runner& runner) {
+absl::Status Serve(InputReader& input, Runner& runner) {
   while (!runner.stopped()) {
     const bool wait = !runner.busy() && !input.AtEnd();
     if (auto line = input.Take(wait ? kIdleWait : Duration::zero()); line.has_value()) {
@@ -131,10 +155,11 @@ void Serve(InputReader& input, Runner& runner) {
       continue;
     }
     if (!runner.busy() && input.AtEnd()) {
-      return;
+      return absl::OkStatus();
     }
-    runner.Advance(kSlice);
+    RETURN_IF_ERROR(runner.Advance(kSlice));
   }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<int> Main(const Options& options) {
@@ -143,7 +168,7 @@ absl::StatusOr<int> Main(const Options& options) {
   KeepFreedMemory();
   const std::string device = options.device == "cpu:0" ? "cpu" : options.device;
   ASSIGN_OR_RETURN(std::vector<std::unique_ptr<Backend>> backends, MakeBackends(options, device));
-  ASSIGN_OR_RETURN(const DeviceFacts facts, TorchDeviceFacts(device));
+  ASSIGN_OR_RETURN(const DeviceFacts facts, FindDeviceFacts(device, backends.front()->name()));
   WarnAboutSlowBlas(facts);
   const bool report_all = options.serve || options.progress;
   if (report_all) {
@@ -162,7 +187,7 @@ absl::StatusOr<int> Main(const Options& options) {
       _exit(kExitOk);  // the agent is gone
     }
   });
-  Serve(input, runner);
+  RETURN_IF_ERROR(Serve(input, runner));
   if (options.serve) {
     return kExitOk;
   }

@@ -1,5 +1,5 @@
 // What a back end is: a set of slots that load points, train them for a while, show where they are, and let go of them.
-// The torch back end lives in torch/; cpu/ and cuda/ slot in beside it by one line in trainer_main.cc.
+// Each lives in a folder, cpu/, cuda/ and torch/, and is one line in trainer_main.cc.
 //
 // Determinism: a point's result is a pure function of (point, device kind, back end and its build). It must not depend
 // on the slot, its neighbours, how Run was sliced, refills, or a Save/Restore in between.
@@ -40,6 +40,9 @@ class Backend {
   // How many points of this shape can train at once on the device (≥ 1).
   virtual int Slots(const PointSpec& shape) const = 0;
 
+  // Whether the point, of this shape (its ShapeKey), may be loaded beside what is loaded now.
+  virtual bool Takes(const PointSpec& point, std::string_view shape) const = 0;
+
   // Puts a point into a free slot, from the start or from a checkpoint of the same point and back end.
   // ResourceExhausted if it does not fit into memory.
   virtual absl::Status Load(int slot, const PointSpec& point, const Checkpoint* checkpoint) = 0;
@@ -51,6 +54,9 @@ class Backend {
   // Saved state from which Load continues with the same bits as an uninterrupted run.
   virtual absl::StatusOr<Checkpoint> Save(int slot) const = 0;
   virtual void Unload(int slot) = 0;
+
+  // Not OK: the device is sick, nothing that is loaded can go on, and nothing else can begin in this process.
+  virtual absl::Status Health() const { return absl::OkStatus(); }
 };
 
 // What a device is, for hello and for provenance.

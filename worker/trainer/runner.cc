@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <cctype>
+#include <limits>
+#include <utility>
 
 #include "common/build_info.h"
 #include "common/file.h"
+#include "common/status.h"
 #include "common/text.h"
 #include "worker/trainer/checkpoint.h"
 
@@ -104,13 +107,17 @@ void Runner::Train(Command command) {
     return;
   }
   std::string why_not;
-  if (Choose(command.point, why_not) == nullptr) {
+  Backend* backend = Choose(command.point, why_not);
+  if (backend == nullptr) {
     Fail(command.attempt, FailureCause::kUnsupported, why_not, 1);
     return;
   }
+  if (backend != backends_.front().get() && command.point.backend.empty() && !std::exchange(told_fallback_, true)) {
+    spdlog::info("back end {} trains what {} cannot: {}", backend->name(), backends_.front()->name(), why_not);
+  }
   std::string shape = ShapeKey(command.point);
   queue_.push_back(
-      {std::move(command.attempt), std::move(command.point), std::move(shape), std::move(command.checkpoint)});
+      {std::move(command.attempt), std::move(command.point), std::move(shape), std::move(command.checkpoint), backend});
 }
 
 void Runner::Cancel(const std::string& attempt) {
@@ -181,32 +188,40 @@ Backend* Runner::Choose(const PointSpec& point, std::string& why_not) const {
   return nullptr;
 }
 
-void Runner::Advance(Duration slice) {
+absl::Status Runner::Advance(Duration slice) {
   FillSlots();
   if (running() == 0) {
-    return;
+    return active_ == nullptr ? absl::OkStatus() : active_->Health();
   }
   active_->Run(slice);
+  RETURN_IF_ERROR(active_->Health());
   CollectSlots();
+  return absl::OkStatus();
 }
 
 void Runner::FillSlots() {
   while (!queue_.empty()) {
     if (running() == 0) {
-      std::string why_not;
-      active_ = Choose(queue_.front().point, why_not);
-      shape_ = queue_.front().shape;
+      active_ = queue_.front().backend;
       slots_.clear();
-      slots_.resize(static_cast<size_t>(std::max(1, active_->Slots(queue_.front().point))));
+      most_running_ = std::numeric_limits<int>::max();
+    }
+    const auto next = std::find_if(queue_.begin(), queue_.end(), [&](const Attempt& a) {
+      return a.backend == active_ && active_->Takes(a.point, a.shape);
+    });
+    if (running() >= most_running_ || next == queue_.end()) {
+      return;
     }
     const auto free = std::find(slots_.begin(), slots_.end(), std::nullopt);
-    const auto next = std::find_if(queue_.begin(), queue_.end(), [&](const Attempt& a) { return a.shape == shape_; });
-    if (free == slots_.end() || next == queue_.end()) {
-      return;
+    const auto slot = static_cast<int>(free - slots_.begin());
+    if (free == slots_.end()) {
+      slots_.emplace_back();
     }
     Attempt attempt = std::move(*next);
     queue_.erase(next);
-    Start(static_cast<int>(free - slots_.begin()), std::move(attempt));
+    if (!Start(slot, std::move(attempt))) {
+      return;
+    }
   }
 }
 
@@ -222,7 +237,7 @@ absl::StatusOr<int64_t> Runner::LoadFromCheckpoint(int slot, const Attempt& atte
   return active_->Look(slot).step;
 }
 
-void Runner::Start(int slot, Attempt attempt) {
+bool Runner::Start(int slot, Attempt attempt) {
   int64_t resumed_from = 0;
   absl::Status loaded;
   bool start_over = attempt.checkpoint.empty();
@@ -239,16 +254,27 @@ void Runner::Start(int slot, Attempt attempt) {
   if (start_over) {
     loaded = active_->Load(slot, attempt.point, nullptr);
   }
+  if (!active_->Health().ok()) {
+    return false;
+  }
+  if (absl::IsResourceExhausted(loaded) && running() > 0) {
+    // Its neighbours may leave room for it later; less of them need more time, not more memory.
+    most_running_ = std::max(1, running() / 2);
+    spdlog::warn("attempt {} waits: {}; from now on {} at once", attempt.name, Text(loaded), most_running_);
+    queue_.push_front(std::move(attempt));
+    return false;
+  }
   if (!loaded.ok()) {
     const FailureCause cause = CauseOfLoadFailure(loaded);
     any_bad_input_ = any_bad_input_ || cause == FailureCause::kBadPoint;
     Fail(attempt.name, cause, Text(loaded), running() + 1);
-    return;
+    return true;
   }
   if (report_all_) {
     emit_(StartedLine(attempt.name, resumed_from));
   }
   slots_[static_cast<size_t>(slot)] = Running{std::move(attempt), clock_.Now()};
+  return true;
 }
 
 void Runner::CollectSlots() {

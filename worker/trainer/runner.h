@@ -30,8 +30,9 @@ class Runner {
   void RejectLine(std::string_view reason);
 
   // Fills free slots, trains for about `slice`, reports progress (each running attempt about once a second), results
-  // and failures. Returns at once when there is nothing to do.
-  void Advance(Duration slice);
+  // and failures. Returns at once when there is nothing to do. Not OK: the device is sick; what is held here can only
+  // be trained elsewhere, or by another process.
+  absl::Status Advance(Duration slice);
 
   bool busy() const { return !queue_.empty() || running() > 0; }
   bool stopped() const { return stopped_; }  // after a stop command: everything is answered, exit
@@ -45,6 +46,7 @@ class Runner {
     PointSpec point;
     std::string shape;
     std::string checkpoint;
+    Backend* backend;
   };
   struct Running {
     Attempt attempt;
@@ -57,7 +59,8 @@ class Runner {
 
   Backend* Choose(const PointSpec& point, std::string& why_not) const;
   void FillSlots();
-  void Start(int slot, Attempt attempt);
+  // False: not now. The attempt is back in the queue, or the device is sick.
+  bool Start(int slot, Attempt attempt);
   absl::StatusOr<int64_t> LoadFromCheckpoint(int slot, const Attempt& attempt);
   void CollectSlots();
   void Finish(int slot, const SlotView& view);
@@ -73,10 +76,10 @@ class Runner {
   const Clock& clock_;
 
   std::deque<Attempt> queue_;
-  // The pack: all slots belong to `active_` and train `shape_`. Chosen anew by the head of the queue when no slot is
-  // busy.
+  // The pack: all slots belong to `active_`. Chosen anew by the head of the queue when no slot is busy.
   Backend* active_ = nullptr;
-  std::string shape_;
+  int most_running_ = 0;  // fewer than the back end would take, once memory ran out
+  bool told_fallback_ = false;
   std::vector<std::optional<Running>> slots_;
   int64_t bare_points_ = 0;
   bool stopped_ = false;

@@ -49,6 +49,13 @@ void Slot::FinishStep(const absl::StatusOr<double>& loss, double seconds) {
   run_.mutable_state().seconds_train += seconds;
 }
 
+void Slot::Follow(const Progress& progress, Stop stop, std::span<const Evaluation> evaluations, double seconds_train,
+                  double seconds_eval) {
+  run_.Follow(progress, stop, evaluations);
+  run_.mutable_state().seconds_train += seconds_train;
+  run_.mutable_state().seconds_eval += seconds_eval;
+}
+
 SlotView Slot::Look() const {
   SlotView view;
   view.finished = run_.finished();

@@ -52,6 +52,7 @@ class Slot {
       : point_(point), library_(std::move(library)), run_(point, library_.targets) {}
 
   const Library& library() const { return library_; }
+  const TrainingRun& run() const { return run_; }
   void SetModel(std::unique_ptr<SlotModel> model) { model_ = std::move(model); }
 
   absl::Status Restore(CheckpointContent content);
@@ -66,6 +67,11 @@ class Slot {
   // The next step of an active slot without an evaluation due, for callers that do it themselves, and its outcome.
   StepOrder NextStep();
   void FinishStep(const absl::StatusOr<double>& loss, double seconds);
+  // For back ends whose kernels train by themselves: what was done since the last call, or the loss that ended it.
+  void Follow(const Progress& progress, Stop stop, std::span<const Evaluation> evaluations, double seconds_train,
+              double seconds_eval);
+  void FollowBadLoss(double loss) { Note(run_.FinishStep(loss)); }
+  void FollowBadEvaluation() { Note(run_.FinishEvaluation({.finite = false})); }
 
   SlotView Look() const;
   PointResult Result(std::string_view backend) const;

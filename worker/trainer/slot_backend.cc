@@ -27,6 +27,11 @@ class SlotBackend : public Backend {
 
   int Slots(const PointSpec& shape) const override { return engine_->Slots(shape); }
 
+  bool Takes(const PointSpec& /*point*/, std::string_view shape) const override {
+    const auto loaded = std::count_if(slots_.begin(), slots_.end(), [](const auto& slot) { return slot != nullptr; });
+    return loaded == 0 || (shape == shape_ && loaded < static_cast<int64_t>(slots_.size()));
+  }
+
   absl::Status Load(int slot, const PointSpec& point, const Checkpoint* checkpoint) override {
     const Instant start = std::chrono::steady_clock::now();
     if (EstimateBytes(point) > static_cast<double>(engine_->memory_bytes())) {

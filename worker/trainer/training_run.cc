@@ -8,29 +8,28 @@
 #include "common/text.h"
 
 namespace capsweep::trainer {
+
 namespace {
 
-// Relative improvement of the epoch's mean loss that counts as progress.
-constexpr double kPlateauImprovement = 1e-4;
+const char* ReasonOf(Stop stop) {
+  constexpr const char* kReasons[] = {"", "memorized", "budget", "plateau"};
+  return kReasons[static_cast<size_t>(stop)];
+}
 
 }  // namespace
 
-Batch TrainingRun::NextBatch() const {
-  const int64_t per_epoch = StepsPerEpoch(point_);
-  Batch batch;
-  batch.epoch = state_.step / per_epoch;
-  batch.first = (state_.step % per_epoch) * point_.batch_size;
-  batch.size = std::min(point_.batch_size, point_.dataset_size - batch.first);
-  return batch;
+Course MakeCourse(const PointSpec& point, int64_t targets) {
+  return {point.batch_size,   point.dataset_size, targets,       StepsPerEpoch(point),
+          BudgetSteps(point), point.eval_every,   point.patience};
 }
 
-double TrainingRun::LearningRate() const {
-  if (point_.schedule == Schedule::kConstant) {
-    return point_.lr;
+double LearningRate(const PointSpec& point, int64_t step) {
+  if (point.schedule == Schedule::kConstant) {
+    return point.lr;
   }
-  const double done = static_cast<double>(state_.step) / static_cast<double>(BudgetSteps(point_));
+  const double done = static_cast<double>(step) / static_cast<double>(BudgetSteps(point));
   const double fall = 0.5 * (1.0 + std::cos(std::numbers::pi * done));
-  return point_.lr * (point_.lr_final + (1.0 - point_.lr_final) * fall);
+  return point.lr * (point.lr_final + (1.0 - point.lr_final) * fall);
 }
 
 absl::Status TrainingRun::FinishStep(double loss) {
@@ -39,32 +38,8 @@ absl::Status TrainingRun::FinishStep(double loss) {
                                              " at step ", state_.step + 1, " of ", BudgetSteps(point_), " with lr ",
                                              point_.lr, "; lower lr"));
   }
-  const int64_t shown = NextBatch().size * targets_;
-  state_.epoch_loss_sum += loss * static_cast<double>(shown);
-  state_.epoch_targets += shown;
-  ++state_.step;
-  const bool last = state_.step == BudgetSteps(point_);
-  if (last || state_.step % StepsPerEpoch(point_) == 0) {
-    FinishEpoch();
-  }
-  const bool epoch_ended = state_.step % StepsPerEpoch(point_) == 0;
-  state_.evaluation_due = last || state_.plateau || (epoch_ended && EpochsDone() % point_.eval_every == 0);
+  AfterStep(course_, state_, loss);
   return absl::OkStatus();
-}
-
-void TrainingRun::FinishEpoch() {
-  state_.train_loss = state_.epoch_loss_sum / static_cast<double>(state_.epoch_targets);
-  state_.epoch_loss_sum = 0;
-  state_.epoch_targets = 0;
-  if (state_.step % StepsPerEpoch(point_) != 0) {
-    return;  // cut off by the budget: no whole epoch to judge progress by
-  }
-  const int64_t epoch = EpochsDone();
-  if (state_.best_epoch == 0 || state_.train_loss < state_.best_loss * (1.0 - kPlateauImprovement)) {
-    state_.best_loss = state_.train_loss;
-    state_.best_epoch = epoch;
-  }
-  state_.plateau = point_.patience > 0 && epoch - state_.best_epoch >= point_.patience;
 }
 
 absl::Status TrainingRun::FinishEvaluation(const Tally& tally) {
@@ -75,15 +50,17 @@ absl::Status TrainingRun::FinishEvaluation(const Tally& tally) {
   state_.curve.push_back(
       {EpochsDone(), state_.step, tally.items_mem, tally.tokens_mem, tally.nll_bits(), state_.train_loss});
   state_.items_mem_best = std::max(state_.items_mem_best, tally.items_mem);
-  state_.evaluation_due = false;
-  if (tally.items_mem == point_.dataset_size) {
-    state_.stop_reason = "memorized";
-  } else if (state_.step == BudgetSteps(point_)) {
-    state_.stop_reason = "budget";
-  } else if (state_.plateau) {
-    state_.stop_reason = "plateau";
-  }
+  state_.stop_reason = ReasonOf(AfterEvaluation(course_, state_, tally.items_mem));
   return absl::OkStatus();
+}
+
+void TrainingRun::Follow(const Progress& progress, Stop stop, std::span<const Evaluation> evaluations) {
+  static_cast<Progress&>(state_) = progress;
+  for (const Evaluation& evaluation : evaluations) {
+    state_.curve.push_back(evaluation);
+    state_.items_mem_best = std::max(state_.items_mem_best, evaluation.items_mem);
+  }
+  state_.stop_reason = ReasonOf(stop);
 }
 
 PointResult TrainingRun::Result(const Library& library) const {
@@ -103,7 +80,7 @@ PointResult TrainingRun::Result(const Library& library) const {
   result.train_loss = last.train_loss;
   result.epochs = EpochsDone();
   result.steps = state_.step;
-  const int64_t partial_steps = state_.step % StepsPerEpoch(point_);
+  const int64_t partial_steps = state_.step % course_.steps_per_epoch;
   result.presentations = result.epochs * point_.dataset_size + partial_steps * point_.batch_size;
   result.stop_reason = state_.stop_reason;
   result.params_total = params.total;

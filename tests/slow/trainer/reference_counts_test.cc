@@ -101,7 +101,11 @@ TEST_P(ReferenceCountsTest, SmallerBatchesAndMoreEpochsMemorizeMore) {
 
 // The back ends round differently, so their counts differ point by point; over seeds they must be the same. One cell
 // that trains in packs, one that trains alone.
-TEST(BackendCountsTest, MeansOverTwelveSeedsDifferByLessThanThreeStandardErrors) {
+class BackendCountsTest : public testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Each, BackendCountsTest, testing::Values("cpu", "cuda"),
+                         [](const auto& test) { return test.param; });
+
+TEST_P(BackendCountsTest, MeansOverTwelveSeedsDifferByLessThanThreeStandardErrors) {
   constexpr int kSeeds = 12;
   for (const int64_t width : {8, 16}) {
     double sum = 0, square = 0;  // of the differences: both train the same library from the same weights
@@ -110,12 +114,13 @@ TEST(BackendCountsTest, MeansOverTwelveSeedsDifferByLessThanThreeStandardErrors)
       point.dataset_size = 1000, point.epochs = 100;
       point.data_seed = point.init_seed = static_cast<uint64_t>(seed);
       const double difference =
-          static_cast<double>(Measure(point, "cpu").items_mem - Measure(point, "torch").items_mem);
+          static_cast<double>(Measure(point, GetParam()).items_mem - Measure(point, "torch").items_mem);
       sum += difference, square += difference * difference;
     }
     const double mean = sum / kSeeds;
     const double error = std::sqrt((square / kSeeds - mean * mean) / (kSeeds - 1));
-    std::printf("width %d: cpu - torch = %.1f +- %.1f items\n", static_cast<int>(width), mean, error);
+    std::printf("width %d: %s - torch = %.1f +- %.1f items\n", static_cast<int>(width), GetParam().c_str(), mean,
+                error);
     EXPECT_LE(std::abs(mean), 3 * error + 1) << "width " << width;
   }
 }

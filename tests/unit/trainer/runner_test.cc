@@ -36,8 +36,12 @@ class CountingBackend : public Backend {
     return point.layers > 8 ? absl::UnimplementedError("more than 8 layers") : absl::OkStatus();
   }
   int Slots(const PointSpec&) const override { return slots_; }
+  bool Takes(const PointSpec&, std::string_view shape) const override {
+    return held_.empty() || (static_cast<int>(held_.size()) < slots_ && shape == ShapeKey(held_.begin()->second.first));
+  }
   absl::Status Load(int slot, const PointSpec& point, const Checkpoint* checkpoint) override {
     if (point.width == 999) return absl::ResourceExhaustedError("too wide");
+    if (static_cast<int>(held_.size()) >= memory) return absl::ResourceExhaustedError("out of memory");
     int64_t step = 0;
     if (checkpoint != nullptr) {
       if (checkpoint->bytes.rfind("step ", 0) != 0) return absl::DataLossError("no checkpoint");
@@ -46,6 +50,7 @@ class CountingBackend : public Backend {
     held_[slot] = {point, step};
     return absl::OkStatus();
   }
+  absl::Status Health() const override { return health; }
   void Run(Duration) override {
     for (auto& [slot, held] : held_) {
       if (held.second < BudgetSteps(held.first)) ++held.second;
@@ -73,6 +78,9 @@ class CountingBackend : public Backend {
   }
   void Unload(int slot) override { held_.erase(slot); }
 
+  int memory = 1000;  // slots that fit
+  absl::Status health;
+
  private:
   int slots_;
   std::map<int, std::pair<PointSpec, int64_t>> held_;
@@ -83,6 +91,7 @@ class RunnerTest : public testing::Test {
   void Make(int slots, bool report_all = true) {
     std::vector<std::unique_ptr<Backend>> backends;
     backends.push_back(std::make_unique<CountingBackend>(slots));
+    backend_ = static_cast<CountingBackend*>(backends.back().get());
     DeviceFacts facts;
     facts.kind = "test device";
     runner_ = std::make_unique<Runner>(
@@ -101,8 +110,9 @@ class RunnerTest : public testing::Test {
     return said;
   }
   void Advance(int times = 1) {
-    for (int i = 0; i < times; ++i) runner_->Advance(std::chrono::milliseconds(1));
+    for (int i = 0; i < times; ++i) EXPECT_TRUE(runner_->Advance(std::chrono::milliseconds(1)).ok());
   }
+  CountingBackend* backend_ = nullptr;
   static std::string Folder() { return StrCat(testing::TempDir(), "runner_test_", getpid()); }
 
   FakeClock clock_;
@@ -256,6 +266,42 @@ TEST_F(RunnerTest, BarePointsAreNumberedAndOnlyOutcomesAreReportedByHand) {
   EXPECT_THAT(Said(), ElementsAre("failed 2", "result 1", "result 3"));
   EXPECT_EQ(seen_[1]["result"]["device_kind"], "test device");
   EXPECT_TRUE(runner_->any_bad_input());
+}
+
+TEST_F(RunnerTest, WhenMemoryRunsOutFewerTrainAtOnceAndNothingFails) {
+  Make(8);
+  backend_->memory = 4;
+  for (const char* name : {"a", "b", "c", "d", "e", "f"}) Train(name, 2);
+  Advance();
+  EXPECT_EQ(Said(), (std::vector<std::string>{"started a", "started b", "started c", "started d"}));
+  Advance();  // the four end; from now on two at once
+  EXPECT_EQ(Said(), (std::vector<std::string>{"result a", "result b", "result c", "result d"}));
+  Advance();
+  EXPECT_EQ(Said(), (std::vector<std::string>{"started e", "started f"}));
+  Advance();
+  EXPECT_EQ(Said(), (std::vector<std::string>{"result e", "result f"}));
+  EXPECT_FALSE(runner_->any_failed());
+}
+
+TEST_F(RunnerTest, TwoAtOnceStayTwoWhileThePackLasts) {
+  Make(8);
+  backend_->memory = 4;
+  Train("long", 9);
+  for (const char* name : {"b", "c", "d", "e", "f"}) Train(name, 2);
+  Advance(2);
+  Said();
+  Advance();
+  EXPECT_EQ(Said(), (std::vector<std::string>{"started e"}));
+}
+
+TEST_F(RunnerTest, SickDeviceEndsEverythingAndFailsNobody) {
+  Make(2);
+  Train("a", 5);
+  Advance();
+  Said();
+  backend_->health = absl::InternalError("cuda:0: an illegal memory access was encountered");
+  EXPECT_EQ(runner_->Advance(std::chrono::milliseconds(1)), backend_->health);
+  EXPECT_TRUE(Said().empty());  // whoever gave the attempt here gets it back when this process ends
 }
 
 }  // namespace

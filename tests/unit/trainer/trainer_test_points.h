@@ -7,7 +7,9 @@
 
 #include "common/point.h"
 #include "gtest/gtest.h"
+#include "tests/support/host_gpu.h"
 #include "worker/trainer/cpu/cpu_backend.h"
+#include "worker/trainer/cuda/cuda_backend.h"
 #ifdef CAPSWEEP_HAS_TORCH
 #include "worker/trainer/torch/torch_backend.h"
 #endif
@@ -38,17 +40,20 @@ inline std::vector<PointSpec> OnePointPerMode() {
   return {label, seq, lm, wide};
 }
 
-// The back ends of this build: the sanitizers see all but LibTorch.
+// The back ends of this build: the sanitizers see all but LibTorch. cuda trains on the host here.
 inline std::vector<std::string> BackendsHere() {
 #ifdef CAPSWEEP_HAS_TORCH
-  return {"cpu", "torch"};
+  return {"cpu", "cuda", "torch"};
 #else
-  return {"cpu"};
+  return {"cpu", "cuda"};
 #endif
 }
 
 // A back end on the CPU by its name.
 inline std::unique_ptr<Backend> BackendNamed(const std::string& name, int slots = 1) {
+  if (name == "cuda") {
+    return MakeGpuBackend(cuda::MakeHostGpu());
+  }
 #ifdef CAPSWEEP_HAS_TORCH
   auto backend = name == "cpu" ? MakeCpuBackend("cpu", slots) : MakeTorchBackend("cpu", slots);
 #else

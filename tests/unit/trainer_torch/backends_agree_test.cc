@@ -14,22 +14,27 @@
 namespace capsweep::trainer {
 namespace {
 
+// The back ends that are compared with torch.
+class BackendsAgreeTest : public testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Each, BackendsAgreeTest, testing::Values("cpu", "cuda"),
+                         [](const auto& test) { return test.param; });
+
 // Rounding differs, and training multiplies differences: fifty steps are few enough to compare closely.
-TEST(BackendsAgreeTest, AgreeOnWhatTheyTrain) {
+TEST_P(BackendsAgreeTest, AgreeOnWhatTheyTrain) {
   for (const PointSpec& point : OnePointPerMode()) {
-    const PointResult torch = TrainPoint(point, "torch"), cpu = TrainPoint(point, "cpu");
-    EXPECT_NEAR(cpu.train_loss, torch.train_loss, 1e-4 * torch.train_loss) << ToWord(point.mode);
-    EXPECT_NEAR(cpu.nll_bits, torch.nll_bits, 1e-4 * torch.nll_bits) << ToWord(point.mode);
-    EXPECT_NEAR(static_cast<double>(cpu.tokens_mem), static_cast<double>(torch.tokens_mem), 2);
-    EXPECT_EQ(cpu.steps, torch.steps);
-    EXPECT_EQ(cpu.presentations, torch.presentations);
-    EXPECT_EQ(cpu.backend, "cpu");
+    const PointResult torch = TrainPoint(point, "torch"), own = TrainPoint(point, GetParam());
+    EXPECT_NEAR(own.train_loss, torch.train_loss, 1e-4 * torch.train_loss) << ToWord(point.mode);
+    EXPECT_NEAR(own.nll_bits, torch.nll_bits, 1e-4 * torch.nll_bits) << ToWord(point.mode);
+    EXPECT_NEAR(static_cast<double>(own.tokens_mem), static_cast<double>(torch.tokens_mem), 2);
+    EXPECT_EQ(own.steps, torch.steps);
+    EXPECT_EQ(own.presentations, torch.presentations);
+    EXPECT_EQ(own.backend, GetParam());
     EXPECT_EQ(torch.backend, "torch");
   }
 }
 
 // Shapes, modes, depths, batch remainders and packings at random; the mean loss of every epoch over fifty steps.
-TEST(BackendsAgreeTest, LossesStayTogetherOverFiftyStepsOfRandomPoints) {
+TEST_P(BackendsAgreeTest, LossesStayTogetherOverFiftyStepsOfRandomPoints) {
   std::mt19937 random(11);
   const auto pick = [&](int64_t low, int64_t high) {
     return std::uniform_int_distribution<int64_t>(low, high)(random);
@@ -46,21 +51,21 @@ TEST(BackendsAgreeTest, LossesStayTogetherOverFiftyStepsOfRandomPoints) {
     point.steps = 50, point.eval_every = 1, point.patience = 0, point.lr = 1e-3;
     if (!ValidatePoint(point).ok() || !MakeLibrary(point).ok()) continue;
     ++trained;
-    const PointResult torch = TrainPoint(point, "torch"), cpu = TrainPoint(point, "cpu");
-    ASSERT_EQ(cpu.curve.size(), torch.curve.size()) << PointToJson(point);
-    for (size_t i = 0; i < cpu.curve.size(); ++i) {
-      EXPECT_NEAR(cpu.curve[i].train_loss, torch.curve[i].train_loss, 1e-5 * std::max(1.0, torch.curve[i].train_loss))
-          << PointToJson(point) << " step " << cpu.curve[i].step;
+    const PointResult torch = TrainPoint(point, "torch"), own = TrainPoint(point, GetParam());
+    ASSERT_EQ(own.curve.size(), torch.curve.size()) << PointToJson(point);
+    for (size_t i = 0; i < own.curve.size(); ++i) {
+      EXPECT_NEAR(own.curve[i].train_loss, torch.curve[i].train_loss, 1e-5 * std::max(1.0, torch.curve[i].train_loss))
+          << PointToJson(point) << " step " << own.curve[i].step;
     }
   }
 }
 
-TEST(BackendsAgreeTest, CheckpointOfAnotherBackendIsRefused) {
-  const auto torch = BackendNamed("torch"), cpu = BackendNamed("cpu");
+TEST_P(BackendsAgreeTest, CheckpointOfAnotherBackendIsRefused) {
+  const auto torch = BackendNamed("torch"), own = BackendNamed(GetParam());
   ASSERT_TRUE(torch->Load(0, SmallPoint(), nullptr).ok());
   const auto checkpoint = torch->Save(0);
   ASSERT_TRUE(checkpoint.ok());
-  EXPECT_TRUE(absl::IsFailedPrecondition(cpu->Load(0, SmallPoint(), &*checkpoint)));
+  EXPECT_TRUE(absl::IsFailedPrecondition(own->Load(0, SmallPoint(), &*checkpoint)));
 }
 
 class BackendsTest : public testing::TestWithParam<std::string> {};
