@@ -17,6 +17,7 @@
 #include "common/point.h"
 #include "worker/trainer/backend.h"
 #include "worker/trainer/cpu/cpu_backend.h"
+#include "worker/trainer/cuda/cuda_backend.h"
 #include "worker/trainer/data/library.h"
 #include "worker/trainer/host_facts.h"
 #include "worker/trainer/torch/torch_backend.h"
@@ -45,7 +46,7 @@ struct BlockImpl : torch::nn::Module {
     const auto parts = qkv->forward(norm1->forward(x)).view({b, n, 3, heads, head_dim}).permute({2, 0, 3, 1, 4});
     auto scores = torch::matmul(parts[0], parts[1].transpose(-2, -1)) / std::sqrt(static_cast<double>(head_dim));
     if (causal) {
-      scores = scores + torch::full({n, n}, -1e30f).triu(1);
+      scores = scores + torch::full({n, n}, -1e30f, scores.options()).triu(1);
     }
     const auto mixed = torch::matmul(torch::softmax(scores, -1), parts[2]);
     x = x + out->forward(mixed.transpose(1, 2).reshape({b, n, heads * head_dim}));
@@ -68,7 +69,7 @@ struct IdiomaticImpl : torch::nn::Module {
     head = register_module("head", torch::nn::Linear(torch::nn::LinearOptions(p.width, p.vocab).bias(false)));
   }
   torch::Tensor forward(const torch::Tensor& input) {  // [b, N] -> [b·T, V]
-    auto x = tokens->forward(input) + positions->forward(torch::arange(input.size(1)));
+    auto x = tokens->forward(input) + positions->forward(torch::arange(input.size(1), input.options()));
     for (auto& block : *blocks) x = block->as<Block>()->forward(x);
     if (point.mode == Mode::kLabel) {
       x = x.select(1, input.size(1) - 1);
@@ -87,25 +88,32 @@ TORCH_MODULE(Idiomatic);
 // Trains for about `budget` and returns the steps done.
 using Contender = std::function<int64_t(Duration budget)>;
 
-Contender MakeA(const PointSpec& point) {
+Contender MakeA(const PointSpec& point, torch::Device device) {
   auto model = std::make_shared<Idiomatic>(point);
+  (*model)->to(device);
   auto adam = std::make_shared<torch::optim::Adam>((*model)->parameters(), torch::optim::AdamOptions(point.lr));
   const trainer::Library library = *trainer::MakeLibrary(point);
-  const auto tokens = torch::tensor(library.tokens).to(torch::kInt64).view({library.items, library.seq_len});
-  const auto targets = torch::tensor(library.target_tokens).to(torch::kInt64).view({library.items, library.targets});
+  const auto on_device = [&](const std::vector<int32_t>& values, int64_t columns) {
+    return torch::tensor(values).to(torch::kInt64).view({library.items, columns}).to(device);
+  };
+  const auto tokens = on_device(library.tokens, library.seq_len);
+  const auto targets = on_device(library.target_tokens, library.targets);
   const auto step = std::make_shared<int64_t>(0);
   return [=](Duration budget) {
     const Instant end = std::chrono::steady_clock::now() + budget;
     int64_t done = 0;
+    torch::Tensor loss;
     do {
       const int64_t first = (*step)++ * point.batch_size % (library.items - point.batch_size + 1);
       adam->zero_grad();
       const auto logits = (*model)->forward(tokens.narrow(0, first, point.batch_size));
       const auto batch = targets.narrow(0, first, point.batch_size).reshape({-1});
-      torch::cross_entropy_loss(logits, batch).backward();
+      loss = torch::cross_entropy_loss(logits, batch);
+      loss.backward();
       adam->step();
       ++done;
     } while (std::chrono::steady_clock::now() < end);
+    (void)loss.item<float>();  // waits for a GPU
     return done;
   };
 }
@@ -124,8 +132,13 @@ Contender MakeOurs(std::shared_ptr<trainer::Backend> backend, PointSpec point) {
       for (int slot = 0; slot < slots; ++slot) sum += backend->Look(slot).step;
       return sum;
     };
+    const Instant end = std::chrono::steady_clock::now() + budget;
     const int64_t before = steps();
-    backend->Run(budget);
+    do {
+      backend->Run(end - std::chrono::steady_clock::now());
+    } while (std::chrono::steady_clock::now() < end);
+    (void)backend->Save(0);  // waits for what is under way on a GPU
+    TORCH_CHECK(backend->Health().ok(), backend->Health().ToString());
     return steps() - before;
   };
 }
@@ -153,15 +166,19 @@ std::vector<Named> Shapes() {
 }
 
 // Single-precision matrix products of 512×512 in FLOP/s.
-double GemmRate(Duration budget) {
-  const auto a = torch::rand({512, 512}), b = torch::rand({512, 512});
-  auto c = torch::empty({512, 512});
+double GemmRate(Duration budget, torch::Device device) {
+  // On a GPU a larger product is needed to reach the peak.
+  const int64_t n = device.is_cuda() ? 4096 : 512;
+  const auto a = torch::rand({n, n}, device), b = torch::rand({n, n}, device);
+  auto c = torch::empty({n, n}, device);
   double best = 0;
   const Instant end = std::chrono::steady_clock::now() + budget;
   while (std::chrono::steady_clock::now() < end) {
     const Instant start = std::chrono::steady_clock::now();
     torch::mm_out(c, a, b);
-    best = std::max(best, 2.0 * 512 * 512 * 512 / Seconds(std::chrono::steady_clock::now() - start).count());
+    if (device.is_cuda()) (void)c[0][0].item<float>();
+    best = std::max(best,
+                    2.0 * static_cast<double>(n * n * n) / Seconds(std::chrono::steady_clock::now() - start).count());
   }
   return best;
 }
@@ -172,7 +189,7 @@ double Median(std::vector<double> values) {
 }
 
 struct Options {
-  std::string format = "table", shape, mode;
+  std::string format = "table", shape, mode, device = "cpu";
   double seconds = 1;  // per contender and row
 };
 
@@ -180,14 +197,16 @@ void Measure(const Named& shape, const Options& options, std::vector<Row>& rows)
   constexpr int kRounds = 5;
   const auto slice = std::chrono::duration_cast<Duration>(Seconds(options.seconds / kRounds));
   const std::string mode(ToWord(shape.point.mode));
-  const std::shared_ptr<trainer::Backend> torch_backend = *trainer::MakeTorchBackend("cpu");
-  const std::shared_ptr<trainer::Backend> cpu_backend = *trainer::MakeCpuBackend("cpu");
+  const torch::Device device(options.device);
+  const std::shared_ptr<trainer::Backend> torch_backend = *trainer::MakeTorchBackend(options.device);
+  const std::shared_ptr<trainer::Backend> own =
+      *(device.is_cuda() ? trainer::MakeCudaBackend(options.device) : trainer::MakeCpuBackend(options.device));
   const std::vector<std::pair<std::string, Contender>> contenders = {
-      {"A", MakeA(shape.point)},
+      {"A", MakeA(shape.point, device)},
       {"torch", MakeOurs(torch_backend, shape.point)},
-      {"cpu", MakeOurs(cpu_backend, shape.point)},
+      {std::string(own->name()), MakeOurs(own, shape.point)},
   };
-  const std::vector<int> slots = {1, torch_backend->Slots(shape.point), cpu_backend->Slots(shape.point)};
+  const std::vector<int> slots = {1, torch_backend->Slots(shape.point), own->Slots(shape.point)};
   const std::vector<Algebra> algebra = {Algebra::kPlain, Algebra::kTrimmed, Algebra::kAbsorbed};
   std::vector<std::vector<double>> rates(contenders.size() + 1);
   for (int round = -1; round < kRounds; ++round) {
@@ -197,7 +216,7 @@ void Measure(const Named& shape, const Options& options, std::vector<Row>& rows)
       const double rate = static_cast<double>(steps) / Seconds(std::chrono::steady_clock::now() - start).count();
       if (round >= 0) rates[i].push_back(rate);
     }
-    if (round >= 0) rates.back().push_back(GemmRate(slice / 5));
+    if (round >= 0) rates.back().push_back(GemmRate(slice / 5, device));
   }
   for (size_t i = 0; i < contenders.size(); ++i) {
     std::vector<double> ratio, fraction;
@@ -235,6 +254,16 @@ void Print(const std::vector<Row>& rows, const std::string& format) {
 }
 
 int Main(const Options& options) {
+  if (options.device != "cpu") {
+    // A runs on the GPU too, so this needs a LibTorch with CUDA; the cuda back end by itself does not.
+    for (const absl::Status& status :
+         {trainer::MakeTorchBackend(options.device).status(), trainer::MakeCudaBackend(options.device).status()}) {
+      if (!status.ok()) {
+        std::fprintf(stderr, "--device %s: %s\n", options.device.c_str(), status.ToString().c_str());
+        return 1;
+      }
+    }
+  }
   at::set_num_threads(1);
   std::vector<Row> rows;
   for (const Named& shape : Shapes()) {
@@ -254,8 +283,9 @@ int Main(const Options& options) {
     return 2;
   }
   if (options.format == "table") {
-    std::printf("%s, one thread; A: torch::nn modules and torch::optim::Adam on LibTorch %s\n",
-                trainer::CpuModelName().c_str(), TORCH_VERSION);
+    const std::string where = options.device == "cpu" ? trainer::CpuModelName() + ", one thread"
+                                                      : trainer::CudaDeviceFacts(options.device)->name;
+    std::printf("%s; A: torch::nn modules and torch::optim::Adam on LibTorch %s\n", where.c_str(), TORCH_VERSION);
   }
   Print(rows, options.format);
   return 0;
@@ -270,6 +300,7 @@ int main(int argc, char** argv) {
   app.add_option("--format", options.format, "table or json")->check(CLI::IsMember({"table", "json"}));
   app.add_option("--shape", options.shape, "only S1, S2 or S3");
   app.add_option("--mode", options.mode, "only label, seq or lm");
+  app.add_option("--device", options.device, "cpu or cuda:N")->capture_default_str();
   app.add_option("--seconds", options.seconds, "measuring time per contender and row")->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);
   return capsweep::Main(options);

@@ -2,7 +2,8 @@
 # LibTorch; the program that comes out needs only the driver.
 #
 #   CAPSWEEP_CUDA        AUTO (default): kernels if an nvcc is found; ON: an error without one; OFF: no kernels
-#   CAPSWEEP_NVCC        the nvcc to use; else CUDACXX, PATH, /usr/local/cuda, and what `./dev build --preset cuda` fetched
+#   CAPSWEEP_NVCC        the nvcc to use; else CUDACXX, PATH, /usr/local/cuda, and, with ON or on a host with a GPU, what
+#                        `./dev build --preset cuda` fetched
 #   CAPSWEEP_CUDA_ARCH   -arch of nvcc: "native" where a GPU is present, else sm_90
 set(CAPSWEEP_CUDA AUTO CACHE STRING "CUDA kernels: AUTO, ON or OFF")
 set_property(CACHE CAPSWEEP_CUDA PROPERTY STRINGS AUTO ON OFF)
@@ -12,7 +13,10 @@ function(capsweep_find_nvcc)
   if(hints)
     get_filename_component(hints ${hints} DIRECTORY)
   endif()
-  file(GLOB fetched ${PROJECT_SOURCE_DIR}/build/nvcc/lib/python3*/site-packages/nvidia/cu13/bin)
+  set(fetched)
+  if(EXISTS /dev/nvidia0 OR CAPSWEEP_CUDA STREQUAL "ON")
+    file(GLOB fetched ${PROJECT_SOURCE_DIR}/build/nvcc/lib/python3*/site-packages/nvidia/cu13/bin)
+  endif()
   find_program(CAPSWEEP_NVCC nvcc HINTS ${hints} PATHS /usr/local/cuda/bin ${fetched} DOC "nvcc for the CUDA kernels")
 endfunction()
 

@@ -95,6 +95,13 @@ build_release() {
   quietly "building failed; see the message above" env -C "$root" cmake --build build/release -j "$jobs" ${1:+--target "$@"}
 }
 
+# After the build: why a GPU of this host will stay idle, if it will.
+advise_on_gpu() {
+  if [ -e /dev/nvidia0 ] && grep -q 'CUDA kernels: none' <(cd "$root" && cmake --preset release 2>/dev/null); then
+    say "this host has a GPU but no usable nvcc, so the CPU trains; './dev build --preset cuda' fetches one (no root needed), then run this again"
+  fi
+}
+
 prepare_log() {
   if ! mkdir -p "$root/build" 2>/dev/null || ! : 2>/dev/null >>"$log"; then
     die "cannot write to $root/build; run as the user who owns it, or remove that folder."

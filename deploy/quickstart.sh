@@ -9,6 +9,7 @@ prepare_log
 install_packages "$root/deploy/packages.txt"
 prefer_openblas
 build_release capsweep capsweep-coordinator capsweep-worker capsweep-trainer
+advise_on_gpu
 mkdir -p "$root/results"
 say "running sweeps/quickstart.yaml"
 exec "$root/build/release/bin/capsweep" run "$root/sweeps/quickstart.yaml" --db "$root/results/quickstart.db" "$@"

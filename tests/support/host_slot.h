@@ -53,7 +53,7 @@ inline PointSpec PointOf(const SlotCase& c) {
 // One slot's memory on the host.
 struct HostSlot {
   HostSlot(const SlotCase& c, int64_t shared_floats)
-      : point(PointOf(c)), library(*MakeLibrary(point)), map(point), rates(MakeRates(point)) {
+      : point(PointOf(c)), library(*MakeLibrary(point)), map(point), rates(MakeRates(point, 0, BudgetSteps(point))) {
     std::vector<float> initial = InitialWeights(map.layout(), 3);
     for (size_t i = 0; i < initial.size(); ++i) initial[i] += 0.1f * std::sin(static_cast<float>(i));
     flat = initial;
@@ -67,6 +67,7 @@ struct HostSlot {
     task.init_seed = point.init_seed;
     task.tokens = library.tokens.data(), task.target_tokens = library.target_tokens.data();
     task.rates = rates.data();
+    task.rates_end = BudgetSteps(point);
     task.weights = weights.data(), task.moment1 = moment1.data(), task.moment2 = moment2.data();
     memory = Poisoned(task.plan.global_floats);
     shared = Poisoned(task.plan.shared_floats);

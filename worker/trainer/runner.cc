@@ -293,13 +293,14 @@ void Runner::CollectSlots() {
 }
 
 void Runner::Finish(int slot, const SlotView& view) {
-  const int pack_size = running();
   const Running done = *std::move(slots_[static_cast<size_t>(slot)]);
+  slots_[static_cast<size_t>(slot)].reset();
   const absl::StatusOr<PointResult> result =
       view.failure.ok() ? active_->Result(slot) : absl::StatusOr<PointResult>(view.failure);
   const FailureCause cause = view.failure.ok() ? FailureCause::kInternal : view.cause;
+  // Neighbours may cost a point its memory, but never its loss: no use in trying it alone.
+  const int pack_size = cause == FailureCause::kNanLoss ? 1 : running() + 1;
   active_->Unload(slot);
-  slots_[static_cast<size_t>(slot)].reset();
   if (!result.ok()) {
     Fail(done.attempt.name, cause, Text(result.status()), pack_size);
     return;

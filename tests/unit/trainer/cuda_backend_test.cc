@@ -52,6 +52,24 @@ TEST(CudaBackendTest, LengthOfALaunchDoesNotChangeTheBits) {
   }
 }
 
+// Longer than the rates that the device holds at a time, and resumed behind them.
+TEST(CudaBackendTest, LongRunKeepsItsBitsWhereverItIsCut) {
+  PointSpec point = SmallPoint();
+  point.heads = 1, point.head_dim = 1, point.width = 2, point.seq_len = 2, point.vocab = 8, point.layers = 1;
+  point.dataset_size = 4, point.batch_size = 4, point.epochs = 0, point.steps = 9000, point.eval_every = 5000;
+  point.lr = 1e-5;
+  const auto whole = Make({.looks_per_launch = 100000}), cut = Make({.looks_per_launch = 3000}), rest = Make();
+  ASSERT_TRUE(whole->Load(0, point, nullptr).ok());
+  ASSERT_TRUE(cut->Load(0, point, nullptr).ok());
+  while (cut->Look(0).step < 8500) cut->Run(Duration::zero());
+  const auto checkpoint = cut->Save(0);
+  ASSERT_TRUE(checkpoint.ok());
+  ASSERT_TRUE(rest->Load(0, point, &*checkpoint).ok());
+  const std::string wanted = Bits(TrainToEnd(*whole, 0));
+  EXPECT_EQ(Bits(TrainToEnd(*rest, 0)), wanted);
+  EXPECT_EQ(Bits(TrainToEnd(*cut, 0)), wanted);
+}
+
 TEST(CudaBackendTest, SlotUnderWayCanBeTakenOut) {
   const auto backend = Make();
   ASSERT_TRUE(backend->Load(0, SmallPoint(), nullptr).ok());

@@ -218,7 +218,7 @@ TEST_F(RunnerTest, FailuresNameTheirCause) {
                                                      {"pinned", "unsupported"},
                                                      {"rule", "bad_point"}};
   EXPECT_EQ(causes, wanted);
-  EXPECT_EQ(packs["nan"], 2);
+  EXPECT_EQ(packs["nan"], 1);
   EXPECT_EQ(packs["wide"], 1);
   EXPECT_TRUE(runner_->any_failed());
 }

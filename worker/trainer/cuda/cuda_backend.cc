@@ -29,6 +29,8 @@ constexpr std::string_view kName = "cuda";
 constexpr int kMaxSlots = 4096;
 // How long a launch trains. Between launches finished slots are collected; they stand still until the next one begins.
 constexpr uint64_t kLaunchNanoseconds = 5'000'000;
+// Steps whose rates the device holds, so that the longest run needs no more than a shorter one.
+constexpr int64_t kRatesAhead = 8192;
 
 template <class T>
 int64_t BytesOf(const std::vector<T>& values) {
@@ -105,8 +107,10 @@ class GpuModel : public SlotModel {
 };
 
 struct Loaded {
-  Loaded(const PointSpec& point, Library library) : slot(point, std::move(library)) {}
+  Loaded(const PointSpec& p, Library library) : point(p), slot(p, std::move(library)) {}
+  PointSpec point;
   Slot slot;
+  Task task{};
   std::unique_ptr<SlotMemory> memory;
   KernelChoice choice{};
   double share = 0;  // of what the device runs at once
@@ -152,14 +156,14 @@ class GpuBackend : public Backend {
     ASSIGN_OR_RETURN(Library library, MakeLibrary(point));
     auto loaded = std::make_unique<Loaded>(point, std::move(library));
     loaded->share = 1.0 / blocks;
-    ASSIGN_OR_RETURN(const Task task, MakeTask(point, *loaded));
+    RETURN_IF_ERROR(FillTask(point, *loaded));
     if (checkpoint != nullptr) {
       RETURN_IF_ERROR(Checked(loaded->slot.Restore(std::move(content))));
     }
     TaskState state{};
     state.progress = loaded->slot.run().state();
-    RETURN_IF_ERROR(Checked(gpu_->Upload(tasks_ + slot, &task, sizeof task)));
     RETURN_IF_ERROR(Checked(gpu_->Upload(states_ + slot, &state, sizeof state)));
+    RETURN_IF_ERROR(SendRates(slot, *loaded));
     loaded->slot.AddSetupSeconds(ToSeconds(std::chrono::steady_clock::now() - start));
     slots_.resize(std::max(slots_.size(), static_cast<size_t>(slot) + 1));
     slots_[static_cast<size_t>(slot)] = std::move(loaded);
@@ -223,8 +227,14 @@ class GpuBackend : public Backend {
     return absl::OkStatus();
   }
 
-  // Kernels count floats in 32 bits, and one thread block is no way to train a large model.
+  // Kernels count floats in 32 bits, and one thread block is no way to train a large model: a step must stay well below
+  // a second, for nothing is reported in the middle of one.
   static absl::Status CheckSize(const PointSpec& point) {
+    constexpr double kMostFlops = 5e10;
+    if (const double flops = ProductFlopsPerStep(point, Algebra::kAbsorbed); flops > kMostFlops) {
+      return absl::UnimplementedError(StrCat("a step takes ", flops / 1e9, " GFLOP, the kernels go up to ",
+                                             kMostFlops / 1e9, " in one thread block"));
+    }
     constexpr double kMostFloats = 1 << 28;
     PointSpec one = point;
     one.batch_size = one.dataset_size = 1;
@@ -262,21 +272,20 @@ class GpuBackend : public Backend {
   }
 
   // Gives the point its memory on the device and fills it.
-  absl::StatusOr<Task> MakeTask(const PointSpec& point, Loaded& loaded) {
+  absl::Status FillTask(const PointSpec& point, Loaded& loaded) {
     const ParameterMap map(point);
     const Library& library = loaded.slot.library();
-    const std::vector<float> rates = cuda::MakeRates(point);
+    const int64_t rates = 2 * std::min(BudgetSteps(point), kRatesAhead);
     loaded.choice = gpu_->Choose(cuda::ShapeOf(point), BatchOf(point));
     const auto floats = [](int64_t count) { return SlotMemory::Rounded(count * static_cast<int64_t>(sizeof(float))); };
     const int64_t bytes = floats(static_cast<int64_t>(library.tokens.size())) +
-                          floats(static_cast<int64_t>(library.target_tokens.size())) +
-                          floats(static_cast<int64_t>(rates.size())) + floats(map.total()) + 2 * floats(map.train()) +
-                          floats(loaded.choice.plan.global_floats);
+                          floats(static_cast<int64_t>(library.target_tokens.size())) + floats(rates) +
+                          floats(map.total()) + 2 * floats(map.train()) + floats(loaded.choice.plan.global_floats);
     RETURN_IF_ERROR(CheckMemory(static_cast<double>(bytes)));
     absl::StatusOr<SlotMemory> memory = SlotMemory::Make(*gpu_, bytes);
     RETURN_IF_ERROR(Checked(memory.status()));
     loaded.memory = std::make_unique<SlotMemory>(*std::move(memory));
-    Task task{};
+    Task& task = loaded.task;
     task.shape = cuda::ShapeOf(point);
     task.plan = loaded.choice.plan;
     task.course = loaded.slot.run().course();
@@ -289,7 +298,7 @@ class GpuBackend : public Backend {
     };
     task.tokens = upload(library.tokens);
     task.target_tokens = upload(library.target_tokens);
-    task.rates = upload(rates);
+    task.rates = loaded.memory->Take<float>(rates);
     task.weights = upload(map.ToKernel(InitialWeights(map.layout(), point.init_seed)));
     const std::vector<float> zeros(static_cast<size_t>(map.train()));
     task.moment1 = upload(zeros);
@@ -297,7 +306,19 @@ class GpuBackend : public Backend {
     task.memory = loaded.memory->Take<float>(loaded.choice.plan.global_floats);
     RETURN_IF_ERROR(health_);
     loaded.slot.SetModel(std::make_unique<GpuModel>(*gpu_, map, task));
-    return task;
+    return absl::OkStatus();
+  }
+
+  // The rates of the steps that come next, and with them the task.
+  absl::Status SendRates(int slot, Loaded& loaded) {
+    Task& task = loaded.task;
+    const int64_t step = loaded.slot.run().state().step;
+    const std::vector<float> rates =
+        cuda::MakeRates(loaded.point, step, std::min(BudgetSteps(loaded.point) - step, kRatesAhead));
+    task.rates_first = step;
+    task.rates_end = step + static_cast<int64_t>(rates.size() / 2);
+    RETURN_IF_ERROR(Checked(gpu_->Upload(const_cast<float*>(task.rates), rates.data(), BytesOf(rates))));
+    return Checked(gpu_->Upload(tasks_ + slot, &task, sizeof task));
   }
 
   void Recount() {
@@ -317,6 +338,11 @@ class GpuBackend : public Backend {
     for (size_t i = 0; i < slots_.size(); ++i) {
       Loaded* loaded = slots_[i].get();
       if (loaded == nullptr || !loaded->slot.active()) continue;
+      const Progress& progress = loaded->slot.run().state();
+      if (progress.step == loaded->task.rates_end && !progress.evaluation_due &&
+          !SendRates(static_cast<int>(i), *loaded).ok()) {
+        return false;
+      }
       const KernelChoice& choice = loaded->choice;
       cuda::LaunchGroup& group = groups[{choice.kernel, choice.threads}];
       group.kernel = choice.kernel;

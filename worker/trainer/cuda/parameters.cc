@@ -109,13 +109,12 @@ std::vector<float> ParameterMap::FromKernel(std::span<const float> block) const 
   return flat;
 }
 
-std::vector<float> MakeRates(const PointSpec& point) {
-  const int64_t steps = BudgetSteps(point);
-  std::vector<float> rates(static_cast<size_t>(2 * steps));
-  for (int64_t step = 0; step < steps; ++step) {
-    const auto t = static_cast<double>(step + 1);
-    rates[static_cast<size_t>(2 * step)] = static_cast<float>(LearningRate(point, step) / (1.0 - std::pow(0.9, t)));
-    rates[static_cast<size_t>(2 * step + 1)] = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(0.999, t)));
+std::vector<float> MakeRates(const PointSpec& point, int64_t first, int64_t count) {
+  std::vector<float> rates(static_cast<size_t>(2 * count));
+  for (int64_t i = 0; i < count; ++i) {
+    const auto t = static_cast<double>(first + i + 1);
+    rates[static_cast<size_t>(2 * i)] = static_cast<float>(LearningRate(point, first + i) / (1.0 - std::pow(0.9, t)));
+    rates[static_cast<size_t>(2 * i + 1)] = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(0.999, t)));
   }
   return rates;
 }

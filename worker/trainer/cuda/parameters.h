@@ -36,7 +36,7 @@ class ParameterMap {
   ParamLayout layout_;
 };
 
-// Of every step the factors of Adam, [budget][2]: lr / (1 - beta1^t) and 1 / sqrt(1 - beta2^t), t from 1.
-std::vector<float> MakeRates(const PointSpec& point);
+// Adam's factors of `count` steps from `first`, [count][2]: lr / (1 - beta1^t) and 1 / sqrt(1 - beta2^t), t = step + 1.
+std::vector<float> MakeRates(const PointSpec& point, int64_t first, int64_t count);
 
 }  // namespace capsweep::trainer::cuda

@@ -17,11 +17,14 @@ struct Task {
   uint64_t init_seed;
   const int32_t* tokens;         // [D, seq_len]
   const int32_t* target_tokens;  // [D, targets]
-  const float* rates;            // [budget_steps][2]: lr / (1 - beta1^t) and 1 / sqrt(1 - beta2^t)
-  float* weights;                // [total] in the order of ParameterPlan
-  float* moment1;                // [train]
-  float* moment2;                // [train]
-  float* memory;                 // [plan.global_floats]
+  // Adam's factors of the steps rates_first to rates_end - 1: lr / (1 - beta1^t) and 1 / sqrt(1 - beta2^t), t = step
+  // + 1.
+  const float* rates;  // [rates_end - rates_first][2]
+  int64_t rates_first, rates_end;
+  float* weights;  // [total] in the order of ParameterPlan
+  float* moment1;  // [train]
+  float* moment2;  // [train]
+  float* memory;   // [plan.global_floats]
 };
 
 struct TaskEvaluation {
@@ -40,7 +43,8 @@ struct KernelChoice {
   MemoryPlan plan;
 };
 
-// What changes. A launch ends when its time is over, when the run has stopped, or when `evaluations` is full.
+// What changes. A launch ends when its time is over, when the run has stopped, when `evaluations` is full, or where the
+// rates end.
 struct TaskState {
   Progress progress;
   Stop stop;

@@ -118,7 +118,9 @@ class Trainer : public LastAttention<Kernel> {
     Control& c = *control_;
     c.loss = 0;
     c.items_mem = c.tokens_mem = 0;
-    c.go = state_.stop == Stop::kNone && state_.failure == TaskFailure::kNone && state_.count < kEvaluationsKept &&
+    const bool possible =
+        state_.progress.evaluation_due ? state_.count < kEvaluationsKept : state_.progress.step < task_.rates_end;
+    c.go = state_.stop == Stop::kNone && state_.failure == TaskFailure::kNone && possible &&
                    run_.Nanoseconds() < nanoseconds
                ? 1
                : 0;
@@ -135,8 +137,9 @@ class Trainer : public LastAttention<Kernel> {
       c.epoch = batch.epoch;
       c.first = batch.first;
       c.size = static_cast<int32_t>(batch.size);
-      c.rate = task_.rates[2 * state_.progress.step];
-      c.correction2 = task_.rates[2 * state_.progress.step + 1];
+      const float* rates = task_.rates + 2 * (state_.progress.step - task_.rates_first);
+      c.rate = rates[0];
+      c.correction2 = rates[1];
     }
   }
 
