@@ -57,6 +57,17 @@ if(Torch_FOUND AND NOT TARGET Torch::Torch)
   target_include_directories(Torch::Torch SYSTEM INTERFACE ${Torch_INCLUDE_DIR} ${Torch_INCLUDE_DIR}/torch/csrc/api/include)
   target_link_libraries(Torch::Torch INTERFACE ${Torch_torch_LIBRARY} ${Torch_torch_cpu_LIBRARY} ${Torch_c10_LIBRARY})
   if(Torch_CUDA)
+    # Facts about GPUs and CUDA graphs need CUDA's headers: a toolkit's, or those that PyPI keeps beside torch (with nvidia-cuda-crt).
+    find_path(Torch_CUDA_INCLUDE crt/host_defines.h PATHS ${Torch_PREFIX}/../nvidia/cu13/include /usr/local/cuda/include
+      NO_DEFAULT_PATH)
+    if(Torch_CUDA_INCLUDE)
+      target_include_directories(Torch::Torch SYSTEM INTERFACE ${Torch_CUDA_INCLUDE})
+      find_library(Torch_cudart_LIBRARY NAMES cudart libcudart.so.13 libcudart.so.12
+        PATHS ${Torch_CUDA_INCLUDE}/../lib ${Torch_CUDA_INCLUDE}/../lib64 NO_DEFAULT_PATH)
+      if(Torch_cudart_LIBRARY)
+        target_link_libraries(Torch::Torch INTERFACE ${Torch_cudart_LIBRARY})
+      endif()
+    endif()
     # Nothing refers to the CUDA library by name: without this the linker would drop it and no GPU would be seen.
     target_link_libraries(Torch::Torch INTERFACE -Wl,--no-as-needed ${Torch_torch_cuda_LIBRARY} ${Torch_c10_cuda_LIBRARY}
       -Wl,--as-needed)

@@ -31,4 +31,8 @@ absl::Status InitLogging(std::string_view program, std::string_view level) {
   return absl::OkStatus();
 }
 
+void LogWarning(const std::string& text) {
+  spdlog::warn("{}", text);
+}
+
 }  // namespace capsweep

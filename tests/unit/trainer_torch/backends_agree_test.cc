@@ -68,6 +68,19 @@ TEST_P(BackendsAgreeTest, CheckpointOfAnotherBackendIsRefused) {
   EXPECT_TRUE(absl::IsFailedPrecondition(own->Load(0, SmallPoint(), &*checkpoint)));
 }
 
+// A step fit for a CUDA graph rounds Adam's factors to floats; else it is the same step, whole batches and remainders.
+TEST(StepGraphTest, StepsMadeForAGraphAreTheSameSteps) {
+  for (const PointSpec& point : OnePointPerMode()) {
+    const auto backend = MakeTorchBackend("cpu", 1, StepGraphs::kAlways);
+    ASSERT_TRUE(backend.ok()) << backend.status();
+    ASSERT_TRUE((*backend)->Load(0, point, nullptr).ok());
+    const PointResult graph = TrainToEnd(**backend, 0), plain = TrainPoint(point, "torch");
+    EXPECT_NEAR(graph.train_loss, plain.train_loss, 1e-4 * plain.train_loss) << ToWord(point.mode);
+    EXPECT_NEAR(graph.curve[0].train_loss, plain.curve[0].train_loss, 1e-5 * plain.curve[0].train_loss);
+    EXPECT_EQ(graph.steps, plain.steps);
+  }
+}
+
 class BackendsTest : public testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(Each, BackendsTest, testing::ValuesIn(BackendsHere()),
                          [](const auto& test) { return test.param; });

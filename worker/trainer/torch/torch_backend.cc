@@ -17,6 +17,7 @@
 #include "worker/trainer/host_facts.h"
 #include "worker/trainer/slot_backend.h"
 #include "worker/trainer/torch/blas.h"
+#include "worker/trainer/torch/step_graph.h"
 #include "worker/trainer/torch/xt_model.h"
 
 // Facts of a GPU need CUDA's own headers, which a LibTorch for CPUs comes without.
@@ -122,6 +123,20 @@ class Adam {
     weights_.addcdiv_(first_, scratch_, -lr / correction1);
   }
 
+  // The same by factors on the device: a captured step must find them where they change.
+  static torch::Tensor Factors(int64_t t, double lr) {
+    const double correction1 = 1.0 - std::pow(kBeta1, static_cast<double>(t));
+    const double correction2 = 1.0 - std::pow(kBeta2, static_cast<double>(t));
+    return torch::tensor({static_cast<float>(1.0 / std::sqrt(correction2)), static_cast<float>(-lr / correction1)});
+  }
+  void Step(const torch::Tensor& factors) {
+    first_.mul_(kBeta1).add_(grads_, 1.0 - kBeta1);
+    second_.mul_(kBeta2).addcmul_(grads_, grads_, 1.0 - kBeta2);
+    torch::sqrt_out(scratch_, second_).mul_(factors[0]).add_(kEpsilon);
+    torch::div_out(scratch_, first_, scratch_).mul_(factors[1]);
+    weights_.add_(scratch_);
+  }
+
   torch::Tensor& first_moment() { return first_; }
   torch::Tensor& second_moment() { return second_; }
 
@@ -131,7 +146,7 @@ class Adam {
 
 class TorchModel : public SlotModel {
  public:
-  TorchModel(const PointSpec& point, const Library& library, torch::Device device)
+  TorchModel(const PointSpec& point, const Library& library, torch::Device device, bool graphs)
       : point_(point),
         library_(library),
         device_(device),
@@ -140,20 +155,29 @@ class TorchModel : public SlotModel {
             torch::tensor(library.target_tokens).to(torch::kInt64).view({library.items, library.targets}).to(device)),
         weights_(MakeLayout(point), ToDevice(InitialWeights(MakeLayout(point), point.init_seed), device)),
         model_(weights_, point, library.first_target),
-        adam_(weights_.trained(), weights_.grads()) {}
+        adam_(weights_.trained(), weights_.grads()) {
+    if (graphs) {
+      graph_ = std::make_unique<StepGraph>(device);
+      items_ = torch::zeros({std::min(point.batch_size, point.dataset_size)}, tokens_.options());
+      factors_ = torch::zeros({2}, weights_.values().options());
+      loss_ = torch::zeros({}, weights_.values().options());
+    }
+  }
 
   absl::StatusOr<double> Step(const StepOrder& order) override {
+    if (graph_ != nullptr && static_cast<int64_t>(order.chosen.size()) == items_.numel()) {
+      return StepByGraph(order);
+    }
     double loss_value = 0;
     RETURN_IF_ERROR(AtBoundary([&]() -> absl::Status {
       torch::Tensor items = torch::empty({static_cast<int64_t>(order.chosen.size())}, torch::kInt64);  // [b]
       std::copy(order.chosen.begin(), order.chosen.end(), items.data_ptr<int64_t>());
-      items = items.to(device_);
-      const torch::Tensor targets = targets_.index_select(0, items).view({-1});  // [b·T]
-      weights_.grads().zero_();
-      const torch::Tensor logits = model_->forward(tokens_.index_select(0, items));  // [b·T, V]
-      const torch::Tensor loss = torch::cross_entropy_loss(logits, targets);
-      loss.backward();
-      adam_.Step(order.t, order.lr);
+      const torch::Tensor loss = Backward(items.to(device_));
+      if (graph_ != nullptr) {
+        adam_.Step(Adam::Factors(order.t, order.lr).to(device_));  // the arithmetic of a captured step
+      } else {
+        adam_.Step(order.t, order.lr);
+      }
       loss_value = static_cast<double>(loss.item<float>());
       return absl::OkStatus();
     }));
@@ -193,6 +217,34 @@ class TorchModel : public SlotModel {
   }
 
  private:
+  // The gradients and the loss of these items [b].
+  torch::Tensor Backward(const torch::Tensor& items) {
+    const torch::Tensor targets = targets_.index_select(0, items).view({-1});  // [b·T]
+    weights_.grads().zero_();
+    const torch::Tensor logits = model_->forward(tokens_.index_select(0, items));  // [b·T, V]
+    torch::Tensor loss = torch::cross_entropy_loss(logits, targets);
+    loss.backward();
+    return loss.detach();
+  }
+
+  absl::StatusOr<double> StepByGraph(const StepOrder& order) {
+    double loss_value = 0;
+    RETURN_IF_ERROR(AtBoundary([&]() -> absl::Status {
+      graph_->Run(
+          [&] {
+            items_.copy_(torch::tensor(at::ArrayRef<int64_t>(order.chosen.data(), order.chosen.size())));
+            factors_.copy_(Adam::Factors(order.t, order.lr));
+          },
+          [&] {
+            loss_.copy_(Backward(items_));
+            adam_.Step(factors_);
+          });
+      loss_value = static_cast<double>(loss_.item<float>());
+      return absl::OkStatus();
+    }));
+    return loss_value;
+  }
+
   // A function of the point alone: how a matrix product rounds may depend on its size.
   int64_t ChunkItems() const {
     const int64_t per_token =
@@ -208,12 +260,17 @@ class TorchModel : public SlotModel {
   FlatWeights weights_;
   XtModel model_;
   Adam adam_;
+  // Where steps of whole batches are captured; all on the device.
+  std::unique_ptr<StepGraph> graph_;
+  torch::Tensor items_;    // [batch] int64
+  torch::Tensor factors_;  // [2] of Adam
+  torch::Tensor loss_;     // scalar
 };
 
 class TorchEngine : public SlotEngine {
  public:
-  TorchEngine(torch::Device device, int64_t memory_bytes, int slots)
-      : device_(device), memory_bytes_(memory_bytes), slots_(slots) {}
+  TorchEngine(torch::Device device, int64_t memory_bytes, int slots, bool graphs)
+      : device_(device), memory_bytes_(memory_bytes), slots_(slots), graphs_(graphs) {}
 
   const std::string& name() const override { return name_; }
   const std::string& build() const override { return build_; }
@@ -223,7 +280,7 @@ class TorchEngine : public SlotEngine {
   absl::StatusOr<std::unique_ptr<SlotModel>> Make(int, const PointSpec& point, const Library& library) override {
     std::unique_ptr<SlotModel> model;
     RETURN_IF_ERROR(AtBoundary([&]() -> absl::Status {
-      model = std::make_unique<TorchModel>(point, library, device_);
+      model = std::make_unique<TorchModel>(point, library, device_, graphs_);
       return absl::OkStatus();
     }));
     return model;
@@ -235,18 +292,24 @@ class TorchEngine : public SlotEngine {
   torch::Device device_;
   int64_t memory_bytes_;
   int slots_;
+  bool graphs_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeTorchBackend(const std::string& device, int slots) {
+  return MakeTorchBackend(device, slots, StepGraphs::kWherePossible);
+}
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeTorchBackend(const std::string& device, int slots, StepGraphs graphs) {
   std::unique_ptr<Backend> backend;
   RETURN_IF_ERROR(AtBoundary([&]() -> absl::Status {
     at::set_num_threads(1);
     at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
     ASSIGN_OR_RETURN(const torch::Device opened, OpenDevice(device));
     ASSIGN_OR_RETURN(const DeviceFacts facts, TorchDeviceFacts(device));
-    backend = MakeSlotBackend(std::make_unique<TorchEngine>(opened, facts.memory_bytes, slots));
+    backend = MakeSlotBackend(std::make_unique<TorchEngine>(
+        opened, facts.memory_bytes, slots, graphs == StepGraphs::kAlways || StepGraph::Possible(opened)));
     return absl::OkStatus();
   }));
   return backend;

@@ -15,6 +15,10 @@ namespace capsweep::trainer {
 // LibTorch use one thread in the whole process. The back end belongs to the thread that calls it.
 absl::StatusOr<std::unique_ptr<Backend>> MakeTorchBackend(const std::string& device, int slots = 1);
 
+// Whether steps of whole batches are made fit for a CUDA graph. kAlways lets a CPU show that they stay the same steps.
+enum class StepGraphs { kWherePossible, kAlways };
+absl::StatusOr<std::unique_ptr<Backend>> MakeTorchBackend(const std::string& device, int slots, StepGraphs graphs);
+
 // What LibTorch computes with on this device.
 absl::StatusOr<DeviceFacts> TorchDeviceFacts(const std::string& device);
 
