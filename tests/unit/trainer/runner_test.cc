@@ -304,5 +304,27 @@ TEST_F(RunnerTest, SickDeviceEndsEverythingAndFailsNobody) {
   EXPECT_TRUE(Said().empty());  // whoever gave the attempt here gets it back when this process ends
 }
 
+// The reference behind a back end that cannot train everything.
+class Reference : public CountingBackend {
+ public:
+  using CountingBackend::CountingBackend;
+  std::string_view name() const override { return "reference"; }
+  absl::Status CanTrain(const PointSpec&) const override { return absl::OkStatus(); }
+};
+
+TEST(RunnerFallbackTest, WhatTheFirstBackendCannotTrainGoesToTheNext) {
+  std::vector<std::unique_ptr<Backend>> backends;
+  backends.push_back(std::make_unique<CountingBackend>(2));
+  backends.push_back(std::make_unique<Reference>(2));
+  std::vector<std::string> results;
+  Runner runner(std::move(backends), {}, false, [&](const std::string& line) { results.push_back(line); });
+  for (const char* layers : {"9", "1", "9"}) {
+    runner.Handle(StrCat(R"({"steps":2,"layers":)", layers, "}"));
+  }
+  for (int i = 0; i < 20 && runner.busy(); ++i) EXPECT_TRUE(runner.Advance(std::chrono::milliseconds(1)).ok());
+  EXPECT_EQ(results.size(), 3u);
+  EXPECT_FALSE(runner.any_failed());
+}
+
 }  // namespace
 }  // namespace capsweep::trainer

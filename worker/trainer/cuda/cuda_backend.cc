@@ -317,7 +317,9 @@ class GpuBackend : public Backend {
         cuda::MakeRates(loaded.point, step, std::min(BudgetSteps(loaded.point) - step, kRatesAhead));
     task.rates_first = step;
     task.rates_end = step + static_cast<int64_t>(rates.size() / 2);
-    RETURN_IF_ERROR(Checked(gpu_->Upload(const_cast<float*>(task.rates), rates.data(), BytesOf(rates))));
+    if (!rates.empty()) {  // else nothing but an evaluation is left
+      RETURN_IF_ERROR(Checked(gpu_->Upload(const_cast<float*>(task.rates), rates.data(), BytesOf(rates))));
+    }
     return Checked(gpu_->Upload(tasks_ + slot, &task, sizeof task));
   }
 

@@ -1,6 +1,6 @@
 // Attention of the last layer in mode label, where only the last position reaches the loss. Keys and values are never
 // formed: with r = transposed key weights times q a score is r·x̂, and the values' product is taken of c = Σ p x̂
-// (docs/science.md, "absorbed keys and values").
+// (docs/science.md, section "Models").
 #pragma once
 
 #include "worker/trainer/cuda/layers.h"
