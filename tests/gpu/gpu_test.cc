@@ -1,5 +1,5 @@
-// The cuda back end on a real GPU: its kernels must give the bits that they give on the host. Without a GPU these tests
-// skip, but for the one that reads what is said then.
+// The cuda back end on a real GPU: its kernels must give the bits that they give on the host. All of these need a GPU;
+// without one they skip and print why. What is said without a GPU is tested in tests/unit/trainer.
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,28 +12,10 @@
 namespace capsweep::trainer {
 namespace {
 
-using cuda::Gpu;
-
-std::string WhyNoGpu() {
-  const auto gpu = cuda::OpenGpu(0);
-  return gpu.ok() ? "" : std::string(gpu.status().message().data(), gpu.status().message().size());
-}
-
-TEST(NoGpuTest, WhatIsMissingIsNamed) {
-  const auto gpu = cuda::OpenGpu(0);
-  if (gpu.ok()) {
-    EXPECT_FALSE(cuda::OpenGpu(4711).ok());
-    return;
-  }
-  EXPECT_FALSE(absl::IsUnimplemented(gpu.status())) << "this build has kernels";
-  EXPECT_TRUE(WhyNoGpu().find("driver") != std::string::npos || WhyNoGpu().find("GPU") != std::string::npos)
-      << WhyNoGpu();
-}
-
 class GpuTest : public testing::Test {
  protected:
   void SetUp() override {
-    if (const std::string why = WhyNoGpu(); !why.empty()) GTEST_SKIP() << why;
+    if (const auto gpu = cuda::OpenGpu(0); !gpu.ok()) GTEST_SKIP() << "needs a GPU: " << gpu.status();
   }
   static std::unique_ptr<Backend> Make() {
     auto backend = MakeCudaBackend("cuda:0");
