@@ -52,7 +52,7 @@ class Backend {
   // The measurement of a finished slot (without the provenance the trainer adds: version, host facts).
   virtual absl::StatusOr<PointResult> Result(int slot) const = 0;
   // Saved state from which Load continues with the same bits as an uninterrupted run.
-  virtual absl::StatusOr<Checkpoint> Save(int slot) const = 0;
+  virtual absl::StatusOr<Checkpoint> Save(int slot) = 0;
   virtual void Unload(int slot) = 0;
 
   // Not OK: the device is sick, nothing that is loaded can go on, and nothing else can begin in this process.

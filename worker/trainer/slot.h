@@ -36,11 +36,16 @@ class SlotModel {
  public:
   virtual ~SlotModel() = default;
 
-  // The mean loss in nats per target, before the update. ResourceExhausted if memory ran out.
-  virtual absl::StatusOr<double> Step(const StepOrder& order) = 0;
+  // The mean loss in nats per target, before the update. ResourceExhausted if memory ran out. A model whose back end
+  // does its steps, or its evaluations too, keeps the defaults: nobody calls them.
+  virtual absl::StatusOr<double> Step(const StepOrder& /*order*/) {
+    return absl::InternalError("this model does not step by itself");
+  }
   // Adds at least one and no more than a few milliseconds' worth of the library's items to `tally`, from item
   // tally.items on.
-  virtual absl::Status Evaluate(Tally& tally) = 0;
+  virtual absl::Status Evaluate(Tally& /*tally*/) {
+    return absl::InternalError("this model does not evaluate by itself");
+  }
 
   virtual absl::StatusOr<Parameters> Save() = 0;
   virtual absl::Status Restore(const Parameters& parameters) = 0;

@@ -75,7 +75,7 @@ class SlotBackend : public Backend {
     return At(slot)->Result(engine_->name());
   }
 
-  absl::StatusOr<Checkpoint> Save(int slot) const override {
+  absl::StatusOr<Checkpoint> Save(int slot) override {
     ASSIGN_OR_RETURN(const CheckpointContent content, At(slot)->Save(engine_->name(), engine_->build()));
     return Checkpoint{engine_->name(), EncodeCheckpoint(content)};
   }

@@ -8,7 +8,6 @@
 #include "common/text.h"
 
 namespace capsweep::trainer {
-
 namespace {
 
 const char* ReasonOf(Stop stop) {

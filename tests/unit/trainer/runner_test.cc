@@ -73,7 +73,7 @@ class CountingBackend : public Backend {
     result.steps = Look(slot).step;
     return result;
   }
-  absl::StatusOr<Checkpoint> Save(int slot) const override {
+  absl::StatusOr<Checkpoint> Save(int slot) override {
     return Checkpoint{"torch", StrCat("step ", held_.at(slot).second)};
   }
   void Unload(int slot) override { held_.erase(slot); }

@@ -109,9 +109,6 @@ class LaneModel : public SlotModel {
   }
   ~LaneModel() override { pack_->libraries[lane_] = nullptr; }
 
-  absl::StatusOr<double> Step(const StepOrder&) override {
-    return absl::InternalError("a lane does not step by itself");
-  }
   absl::Status Evaluate(Tally& tally) override {
     if (tally.items == 0) {
       alone_.LoadWeights(pack_->model.Weights(lane_));

@@ -3,14 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "worker/trainer/adam.h"
 #include "worker/trainer/cpu/kernels.h"
 
 namespace capsweep::trainer::cpu {
 namespace {
 
 constexpr int64_t kLanes = kLaneCount;
-constexpr double kBeta1 = 0.9;
-constexpr double kBeta2 = 0.999;
 // A table of all (token, position) pairs pays when a batch shows tokens more than once, and while it stays in a cache.
 constexpr int64_t kTableFloats = int64_t{1} << 20;
 
@@ -269,8 +268,9 @@ std::vector<float> CpuModel::SecondMoment(int64_t lane) const {
 }
 
 void AdamStep::Set(int64_t lane, int64_t t, double lr) {
-  rate[lane] = static_cast<float>(lr / (1.0 - std::pow(kBeta1, static_cast<double>(t))));
-  correction2[lane] = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(kBeta2, static_cast<double>(t))));
+  const AdamFactors factors = MakeAdamFactors(t, lr);
+  rate[lane] = static_cast<float>(factors.rate);
+  correction2[lane] = static_cast<float>(factors.correction2);
 }
 
 AdamStep AdamStep::Same(int64_t t, double lr) {

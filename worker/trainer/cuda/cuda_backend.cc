@@ -73,9 +73,6 @@ class GpuModel : public SlotModel {
  public:
   GpuModel(Gpu& gpu, const ParameterMap& map, const Task& task) : gpu_(gpu), map_(map), task_(task) {}
 
-  absl::StatusOr<double> Step(const StepOrder&) override { return NotAlone(); }
-  absl::Status Evaluate(Tally&) override { return NotAlone(); }
-
   absl::StatusOr<Parameters> Save() override {
     Parameters parameters;
     for (const auto& [to, from, floats] : {std::tuple{&parameters.weights, task_.weights, map_.total()},
@@ -99,8 +96,6 @@ class GpuModel : public SlotModel {
   }
 
  private:
-  static absl::Status NotAlone() { return absl::InternalError("kernels step by themselves"); }
-
   Gpu& gpu_;
   ParameterMap map_;
   Task task_;
@@ -191,9 +186,9 @@ class GpuBackend : public Backend {
     return At(slot).slot.Result(kName);
   }
 
-  absl::StatusOr<Checkpoint> Save(int slot) const override {
+  absl::StatusOr<Checkpoint> Save(int slot) override {
     // The weights are those of the last launch that landed, and so must be the state.
-    const_cast<GpuBackend*>(this)->Land();
+    Land();
     RETURN_IF_ERROR(health_);
     ASSIGN_OR_RETURN(const CheckpointContent content, At(slot).slot.Save(std::string(kName), build_));
     return Checkpoint{std::string(kName), EncodeCheckpoint(content)};

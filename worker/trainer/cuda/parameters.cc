@@ -1,7 +1,6 @@
 #include "worker/trainer/cuda/parameters.h"
 
-#include <cmath>
-
+#include "worker/trainer/adam.h"
 #include "worker/trainer/training_run.h"
 
 namespace capsweep::trainer::cuda {
@@ -112,9 +111,9 @@ std::vector<float> ParameterMap::FromKernel(std::span<const float> block) const 
 std::vector<float> MakeRates(const PointSpec& point, int64_t first, int64_t count) {
   std::vector<float> rates(static_cast<size_t>(2 * count));
   for (int64_t i = 0; i < count; ++i) {
-    const auto t = static_cast<double>(first + i + 1);
-    rates[static_cast<size_t>(2 * i)] = static_cast<float>(LearningRate(point, first + i) / (1.0 - std::pow(0.9, t)));
-    rates[static_cast<size_t>(2 * i + 1)] = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(0.999, t)));
+    const AdamFactors factors = MakeAdamFactors(first + i + 1, LearningRate(point, first + i));
+    rates[static_cast<size_t>(2 * i)] = static_cast<float>(factors.rate);
+    rates[static_cast<size_t>(2 * i + 1)] = static_cast<float>(factors.correction2);
   }
   return rates;
 }

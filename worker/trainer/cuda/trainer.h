@@ -1,14 +1,11 @@
 // A slot's run in one thread block: steps, evaluations and the decisions between them, until the launch's time is over.
 #pragma once
 
+#include "worker/trainer/adam.h"
 #include "worker/trainer/cuda/last_attention.h"
 #include "worker/trainer/data/order.h"
 
 namespace capsweep::trainer::cuda {
-
-inline constexpr float kBeta1 = 0.9f;
-inline constexpr float kBeta2 = 0.999f;
-inline constexpr float kEpsilon = 1e-8f;
 
 template <class Kernel>
 class Trainer : public LastAttention<Kernel> {
@@ -424,13 +421,14 @@ class Trainer : public LastAttention<Kernel> {
     return gain < 0 ? task_.weights[i] : task_.weights[i] * task_.weights[gain];
   }
 
-  // Adam (Kingma and Ba, 2015).
   CAPSWEEP_HD void Adam(int32_t i, float gradient, const Control& c) const {
-    const float m = Fma(task_.moment1[i], kBeta1, gradient * (1.0f - kBeta1));
-    const float v = Fma(task_.moment2[i], kBeta2, gradient * gradient * (1.0f - kBeta2));
+    constexpr auto kRest1 = static_cast<float>(1.0 - kBeta1), kRest2 = static_cast<float>(1.0 - kBeta2);
+    const float m = Fma(task_.moment1[i], static_cast<float>(kBeta1), gradient * kRest1);
+    const float v = Fma(task_.moment2[i], static_cast<float>(kBeta2), gradient * gradient * kRest2);
     task_.moment1[i] = m;
     task_.moment2[i] = v;
-    task_.weights[i] = Fma(-c.rate, Divide(m, Fma(Sqrt(v), c.correction2, kEpsilon)), task_.weights[i]);
+    task_.weights[i] =
+        Fma(-c.rate, Divide(m, Fma(Sqrt(v), c.correction2, static_cast<float>(kEpsilon))), task_.weights[i]);
   }
 
   // kGrads holds the gradients of matrices behind a norm without its gain: S with dW = S * gain and, for the gain,

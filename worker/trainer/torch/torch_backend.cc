@@ -4,7 +4,6 @@
 #include <torch/version.h>
 
 #include <charconv>
-#include <cmath>
 #include <exception>
 #include <new>
 #include <span>
@@ -13,6 +12,7 @@
 #include "common/build_info.h"
 #include "common/status.h"
 #include "common/text.h"
+#include "worker/trainer/adam.h"
 #include "worker/trainer/data/library.h"
 #include "worker/trainer/host_facts.h"
 #include "worker/trainer/slot_backend.h"
@@ -30,9 +30,6 @@ namespace capsweep::trainer {
 namespace {
 
 constexpr std::string_view kName = "torch";
-constexpr double kBeta1 = 0.9;
-constexpr double kBeta2 = 0.999;
-constexpr double kEpsilon = 1e-8;
 // Floats in the largest tensor of an evaluation chunk: 4 MB stay in a core's cache.
 constexpr int64_t kEvaluationFloats = int64_t{1} << 20;
 constexpr int64_t kEvaluationItems = 4096;
@@ -103,7 +100,7 @@ torch::Tensor ToDevice(const std::vector<float>& values, torch::Device device) {
   return torch::tensor(values, torch::kFloat32).to(device);
 }
 
-// Adam (Kingma and Ba, 2015) on the flat weights.
+// Adam on the flat weights.
 class Adam {
  public:
   Adam(torch::Tensor weights, torch::Tensor grads)
@@ -115,23 +112,19 @@ class Adam {
 
   // Update number t, from 1.
   void Step(int64_t t, double lr) {
-    const double correction1 = 1.0 - std::pow(kBeta1, static_cast<double>(t));
-    const double correction2 = 1.0 - std::pow(kBeta2, static_cast<double>(t));
-    first_.mul_(kBeta1).add_(grads_, 1.0 - kBeta1);
-    second_.mul_(kBeta2).addcmul_(grads_, grads_, 1.0 - kBeta2);
-    torch::sqrt_out(scratch_, second_).mul_(1.0 / std::sqrt(correction2)).add_(kEpsilon);
-    weights_.addcdiv_(first_, scratch_, -lr / correction1);
+    const AdamFactors factors = MakeAdamFactors(t, lr);
+    UpdateMoments();
+    torch::sqrt_out(scratch_, second_).mul_(factors.correction2).add_(kEpsilon);
+    weights_.addcdiv_(first_, scratch_, -factors.rate);
   }
 
   // The same by factors on the device: a captured step must find them where they change.
   static torch::Tensor Factors(int64_t t, double lr) {
-    const double correction1 = 1.0 - std::pow(kBeta1, static_cast<double>(t));
-    const double correction2 = 1.0 - std::pow(kBeta2, static_cast<double>(t));
-    return torch::tensor({static_cast<float>(1.0 / std::sqrt(correction2)), static_cast<float>(-lr / correction1)});
+    const AdamFactors factors = MakeAdamFactors(t, lr);
+    return torch::tensor({static_cast<float>(factors.correction2), static_cast<float>(-factors.rate)});
   }
   void Step(const torch::Tensor& factors) {
-    first_.mul_(kBeta1).add_(grads_, 1.0 - kBeta1);
-    second_.mul_(kBeta2).addcmul_(grads_, grads_, 1.0 - kBeta2);
+    UpdateMoments();
     torch::sqrt_out(scratch_, second_).mul_(factors[0]).add_(kEpsilon);
     torch::div_out(scratch_, first_, scratch_).mul_(factors[1]);
     weights_.add_(scratch_);
@@ -141,6 +134,11 @@ class Adam {
   torch::Tensor& second_moment() { return second_; }
 
  private:
+  void UpdateMoments() {
+    first_.mul_(kBeta1).add_(grads_, 1.0 - kBeta1);
+    second_.mul_(kBeta2).addcmul_(grads_, grads_, 1.0 - kBeta2);
+  }
+
   torch::Tensor weights_, grads_, first_, second_, scratch_;  // each [layout.train]
 };
 
