@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "common/status.h"
 #include "common/text.h"
@@ -27,6 +28,8 @@ class Columns {
     }
     return absl::OkStatus();
   }
+
+  bool Has(const std::string& name) const { return index_.contains(name); }
 
   double Real(const std::vector<store::Cell>& row, const std::string& name) const {
     const store::Cell& cell = row[index_.at(name)];
@@ -69,6 +72,16 @@ const std::vector<std::string>& OtherColumns() {
   return *kColumns;
 }
 
+// Columns that name a group only where they are unusual, with their usual text; files of older versions lack them.
+const std::vector<std::pair<std::string, std::string>>& LaterColumns() {
+  static const auto* const kColumns = new std::vector<std::pair<std::string, std::string>>{
+      {"mlp_width", "0"},    {"activation", "gelu"},   {"positions", "absolute"}, {"dropout", "0"},
+      {"tokens", "uniform"}, {"zipf_s", "1"},          {"negbin_r", "1"},         {"negbin_p", "0.5"},
+      {"file_hash", ""},     {"warmup", "0"},          {"momentum", "0.9"},       {"weight_decay", "0"},
+      {"clip_norm", "0"},    {"loss", "cross_entropy"}};
+  return *kColumns;
+}
+
 ecm::Measurement FromRow(const Columns& columns, const std::vector<store::Cell>& row) {
   ecm::Measurement m;
   for (const std::string& name : GroupColumns()) {
@@ -82,6 +95,10 @@ ecm::Measurement FromRow(const Columns& columns, const std::vector<store::Cell>&
   }
   if (m.group["schedule"] == "cosine") {
     m.group["lr_final"] = columns.Text(row, "lr_final");
+  }
+  for (const auto& [name, by_default] : LaterColumns()) {
+    const std::string value = columns.Has(name) ? columns.Text(row, name) : by_default;
+    if (value != by_default) m.group[name] = value;
   }
   m.heads = columns.Integer(row, "heads");
   m.width = columns.Integer(row, "width");

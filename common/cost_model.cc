@@ -38,7 +38,7 @@ double ForwardFlops(const PointSpec& p, double samples, Algebra algebra = Algebr
 }
 
 const Speed& SpeedOf(const PointSpec& p) {
-  return p.backend == "torch" ? kTorch : kCpu;
+  return p.backend == "torch" || !TorchOnlyField(p).empty() ? kTorch : kCpu;
 }
 
 // Elements of the first layer's input that `samples` sequences cause: their own, and a table of all tokens at all

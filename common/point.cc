@@ -38,8 +38,19 @@ struct Words {
 
 constexpr Words<Mode, 3> kModes{{{{Mode::kLabel, "label"}, {Mode::kSeq, "seq"}, {Mode::kLm, "lm"}}}};
 constexpr Words<LmTargets, 2> kLmTargets{{{{LmTargets::kDetermined, "determined"}, {LmTargets::kAll, "all"}}}};
-constexpr Words<Family, 1> kFamilies{{{{Family::kXt, "xt"}}}};
-constexpr Words<Optimizer, 1> kOptimizers{{{{Optimizer::kAdam, "adam"}}}};
+constexpr Words<Family, 4> kFamilies{
+    {{{Family::kXt, "xt"}, {Family::kGpt2, "gpt2"}, {Family::kMlp, "mlp"}, {Family::kKs, "ks"}}}};
+constexpr Words<Activation, 3> kActivations{
+    {{{Activation::kGelu, "gelu"}, {Activation::kRelu, "relu"}, {Activation::kSoftmax, "softmax"}}}};
+constexpr Words<Positions, 3> kPositions{
+    {{{Positions::kAbsolute, "absolute"}, {Positions::kNone, "none"}, {Positions::kRotary, "rotary"}}}};
+constexpr Words<Tokens, 4> kTokens{{{{Tokens::kUniform, "uniform"},
+                                     {Tokens::kZipf, "zipf"},
+                                     {Tokens::kNegbin, "negbin"},
+                                     {Tokens::kVectors, "vectors"}}}};
+constexpr Words<Optimizer, 3> kOptimizers{
+    {{{Optimizer::kAdam, "adam"}, {Optimizer::kAdamw, "adamw"}, {Optimizer::kSgd, "sgd"}}}};
+constexpr Words<Loss, 2> kLosses{{{{Loss::kCrossEntropy, "cross_entropy"}, {Loss::kMse, "mse"}}}};
 constexpr Words<Schedule, 2> kSchedules{{{{Schedule::kConstant, "constant"}, {Schedule::kCosine, "cosine"}}}};
 
 std::string Shortest(double v) {
@@ -63,9 +74,20 @@ std::string ValueText(const T& v) {
   }
 }
 
+bool HasAttentionHeads(const PointSpec& p) {
+  return p.family == Family::kXt || p.family == Family::kGpt2;
+}
+
 // Whether a field can change the result of this point.
 bool Matters(const PointSpec& p, std::string_view name) {
   if (name == "lm_targets") return p.mode == Mode::kLm;
+  if (name == "heads" || name == "head_dim") return HasAttentionHeads(p);
+  if (name == "zipf_s") return p.tokens == Tokens::kZipf;
+  if (name == "negbin_r" || name == "negbin_p") return p.tokens == Tokens::kNegbin;
+  if (name == "vector_dim") return p.tokens == Tokens::kVectors;
+  if (name == "file") return false;
+  if (name == "data_seed") return p.file_hash.empty();
+  if (name == "momentum") return p.optimizer == Optimizer::kSgd;
   if (name == "lr_final") return p.schedule == Schedule::kCosine;
   if (name == "epochs") return p.epochs > 0;
   if (name == "steps") return p.steps > 0;
@@ -78,6 +100,12 @@ class Checks {
   void Range(std::string_view field, int64_t value, int64_t low, int64_t high) {
     if (value < low || value > high) {
       Fail(field, StrCat(value, " is out of range; use a whole number from ", low, " to ", high));
+    }
+  }
+  // `what` says what the value is not, and the fix. With `open_end` the upper limit itself is out.
+  void Real(std::string_view field, double value, double low, double high, bool open_end, std::string_view what) {
+    if (!std::isfinite(value) || value < low || value > high || (open_end && value == high)) {
+      Fail(field, StrCat(ValueText(value), " is not ", what));
     }
   }
   void Fail(std::string_view field, std::string_view message) { errors_.push_back(StrCat(field, ": ", message)); }
@@ -98,13 +126,14 @@ void CheckTask(const PointSpec& p, Checks& checks) {
   checks.Range("dataset_size", p.dataset_size, 1, 100'000'000);
   const double bits = static_cast<double>(p.seq_len) * std::log2(static_cast<double>(p.vocab));
   const double wanted = std::log2(4.0 * static_cast<double>(p.dataset_size));
-  if (p.vocab >= 2 && p.seq_len >= 1 && p.dataset_size >= 1 && bits < wanted - 1e-9) {
+  const bool drawn = p.tokens != Tokens::kVectors && p.file.empty();
+  if (drawn && p.vocab >= 2 && p.seq_len >= 1 && p.dataset_size >= 1 && bits < wanted - 1e-9) {
     checks.Fail("dataset_size",
                 StrCat(p.dataset_size, " is too large for ", p.vocab, "^", p.seq_len, " = ",
                        static_cast<int64_t>(std::llround(std::exp2(bits))),
                        " different sequences; use at most a quarter of them, or a larger vocab or seq_len"));
   }
-  if (p.mode == Mode::kLm && p.lm_targets == LmTargets::kDetermined) {
+  if (drawn && p.mode == Mode::kLm && p.lm_targets == LmTargets::kDetermined) {
     const double prefix_bits = static_cast<double>(p.seq_len - 1) * std::log2(static_cast<double>(p.vocab));
     if (prefix_bits < std::log2(static_cast<double>(p.dataset_size)) - 1e-9) {
       checks.Fail("seq_len",
@@ -112,6 +141,73 @@ void CheckTask(const PointSpec& p, Checks& checks) {
                          " tokens cannot all differ; use a longer seq_len, a larger "
                          "vocab or lm_targets: all"));
     }
+  }
+}
+
+// Which combinations of model fields exist. Ranges of single fields come first, so that messages name the simplest
+// cause.
+void CheckModel(const PointSpec& p, Checks& checks) {
+  checks.Range("mlp_width", p.mlp_width, 0, 1'000'000);
+  checks.Real("dropout", p.dropout, 0, 1, /*open_end=*/true, "a probability; use a number from 0 to below 1");
+  const std::string_view family = ToWord(p.family);
+  const auto need = [&](bool good, std::string_view field, std::string_view what) {
+    if (!good) checks.Fail(field, StrCat("family ", family, " ", what));
+  };
+  const bool attends = HasAttentionHeads(p);
+  need(attends || p.dropout == 0, "dropout", "has no dropout; use 0");
+  need(attends || !p.freeze_mlp, "freeze_mlp", "has no MLP beside others that could stay frozen; use false");
+  need(attends || p.activation != Activation::kSoftmax, "activation", "has no softmax activation; use gelu or relu");
+  need(p.family == Family::kXt || p.positions != Positions::kRotary, "positions", "has no rotary positions");
+  if (p.family == Family::kGpt2) {
+    need(p.positions == Positions::kAbsolute, "positions", "has absolute positions; leave it out");
+    need(p.heads * p.head_dim == p.width, "head_dim",
+         StrCat("needs heads * head_dim = width, not ", p.heads, " * ", p.head_dim, " = ", p.heads * p.head_dim,
+                "; use head_dim: split"));
+  }
+  if (p.family == Family::kMlp) {
+    need(p.layers == 1, "layers", "has one hidden layer; use 1 and set mlp_width");
+    need(p.mode != Mode::kLm, "mode", "sees all positions at once and cannot train lm; use label or seq");
+    need(p.positions == Positions::kAbsolute, "positions", "knows positions by concatenation; leave it out");
+  }
+  need(p.family != Family::kKs || p.mode == Mode::kLabel, "mode", "reads one position; use label");
+  if (p.positions == Positions::kRotary && p.head_dim % 2 != 0) {
+    checks.Fail("head_dim", StrCat(p.head_dim, " is odd, but rotary positions turn pairs; use an even number"));
+  }
+}
+
+void CheckData(const PointSpec& p, Checks& checks) {
+  checks.Real("zipf_s", p.zipf_s, 0, 10, false, "an exponent; use a number from 0 to 10");
+  checks.Real("negbin_r", p.negbin_r, 1e-6, 1e6, false, "a size; use a number from 1e-6 to 1e6");
+  checks.Real("negbin_p", p.negbin_p, 1e-6, 1, true, "a probability; use a number from 1e-6 to below 1");
+  checks.Range("vector_dim", p.vector_dim, 1, 4'096);
+  checks.Range("heldout_size", p.heldout_size, 0, 100'000'000);
+  if (p.tokens == Tokens::kVectors) {
+    if (p.family != Family::kKs && p.family != Family::kMlp) {
+      checks.Fail("tokens", StrCat("family ", ToWord(p.family), " takes no vectors; use family ks or mlp"));
+    }
+    if (p.mode != Mode::kLabel) checks.Fail("tokens", "vectors have labels only; use mode label");
+  }
+  if (!p.file.empty() && p.tokens != Tokens::kUniform) {
+    checks.Fail("tokens", "a file brings its own tokens; leave tokens out");
+  }
+  const bool hex = p.file_hash.size() == 64 && p.file_hash.find_first_not_of("0123456789abcdef") == std::string::npos;
+  if (!p.file_hash.empty() && !hex) checks.Fail("file_hash", "is not a SHA-256 in lower-case hex; leave it out");
+  if (p.file.empty() != p.file_hash.empty()) checks.Fail("file", "file and file_hash belong together");
+}
+
+void CheckRecipe(const PointSpec& p, Checks& checks) {
+  checks.Real("warmup", p.warmup, 0, 1, true, "a fraction of the budget; use a number from 0 to below 1");
+  checks.Real("momentum", p.momentum, 0, 1, true, "a momentum; use a number from 0 to below 1");
+  checks.Real("weight_decay", p.weight_decay, 0, 1000, false, "a decay; use a number from 0 to 1000");
+  checks.Real("clip_norm", p.clip_norm, 0, 1e9, false, "a norm; use a number above 0, or 0 for no clipping");
+  if (p.optimizer == Optimizer::kAdam && p.weight_decay != 0) {
+    checks.Fail("weight_decay", "adam has none; use optimizer adamw");
+  }
+  if (p.loss == Loss::kMse && (p.mode != Mode::kLabel || p.vocab != 2)) {
+    checks.Fail("loss", "mse is for labels of -1 and 1; use mode label and vocab 2");
+  }
+  if (p.loss == Loss::kMse && p.family != Family::kKs && p.family != Family::kMlp) {
+    checks.Fail("loss", StrCat("family ", ToWord(p.family), " has cross_entropy only; use family ks or mlp"));
   }
 }
 
@@ -137,6 +233,9 @@ void CheckTrain(const PointSpec& p, Checks& checks) {
   for (auto [name, seed] : {std::pair("data_seed", p.data_seed), std::pair("init_seed", p.init_seed)}) {
     if (seed > static_cast<uint64_t>(kMaxSeed)) checks.Fail(name, StrCat(seed, " is above 2^53"));
   }
+  if (const std::string_view field = TorchOnlyField(p); (p.backend == "cpu" || p.backend == "cuda") && !field.empty()) {
+    checks.Fail("backend", StrCat(p.backend, " does not serve this ", field, "; use torch, or leave backend out"));
+  }
   if (!p.backend.empty() && p.backend != "torch" && p.backend != "cpu" && p.backend != "cuda") {
     checks.Fail("backend", StrCat("'", p.backend, "' is unknown; use torch, cpu or cuda, or leave it out"));
   }
@@ -153,6 +252,18 @@ std::string_view ToWord(LmTargets v) {
 std::string_view ToWord(Family v) {
   return kFamilies.Of(v);
 }
+std::string_view ToWord(Activation v) {
+  return kActivations.Of(v);
+}
+std::string_view ToWord(Positions v) {
+  return kPositions.Of(v);
+}
+std::string_view ToWord(Tokens v) {
+  return kTokens.Of(v);
+}
+std::string_view ToWord(Loss v) {
+  return kLosses.Of(v);
+}
 std::string_view ToWord(Optimizer v) {
   return kOptimizers.Of(v);
 }
@@ -168,6 +279,18 @@ bool FromWord(std::string_view word, LmTargets& out) {
 bool FromWord(std::string_view word, Family& out) {
   return kFamilies.Find(word, out);
 }
+bool FromWord(std::string_view word, Activation& out) {
+  return kActivations.Find(word, out);
+}
+bool FromWord(std::string_view word, Positions& out) {
+  return kPositions.Find(word, out);
+}
+bool FromWord(std::string_view word, Tokens& out) {
+  return kTokens.Find(word, out);
+}
+bool FromWord(std::string_view word, Loss& out) {
+  return kLosses.Find(word, out);
+}
 bool FromWord(std::string_view word, Optimizer& out) {
   return kOptimizers.Find(word, out);
 }
@@ -179,7 +302,7 @@ std::string CanonicalText(const PointSpec& point) {
   std::string text;
   text.reserve(320);
   VisitFields(point, [&](std::string_view name, const auto& value) {
-    if (Matters(point, name)) StrAppend(&text, name, "=", ValueText(value), "\n");
+    if (Matters(point, name) && !IsLaterDefault(point, name)) StrAppend(&text, name, "=", ValueText(value), "\n");
   });
   return text;
 }
@@ -195,10 +318,58 @@ uint64_t KeyPrefix(std::string_view point_key) {
   return prefix;
 }
 
+bool IsLaterDefault(const PointSpec& point, std::string_view field) {
+  static const PointSpec& defaults = *new PointSpec();
+  const auto same = [&](std::string_view name, const auto& value, const auto& by_default) {
+    return field == name && value == by_default;
+  };
+  const PointSpec &p = point, &d = defaults;
+  return same("mlp_width", p.mlp_width, d.mlp_width) || same("activation", p.activation, d.activation) ||
+         same("positions", p.positions, d.positions) || same("dropout", p.dropout, d.dropout) ||
+         same("tokens", p.tokens, d.tokens) || same("zipf_s", p.zipf_s, d.zipf_s) ||
+         same("negbin_r", p.negbin_r, d.negbin_r) || same("negbin_p", p.negbin_p, d.negbin_p) ||
+         same("vector_dim", p.vector_dim, d.vector_dim) || same("heldout_size", p.heldout_size, d.heldout_size) ||
+         same("file", p.file, d.file) || same("file_hash", p.file_hash, d.file_hash) ||
+         same("warmup", p.warmup, d.warmup) || same("momentum", p.momentum, d.momentum) ||
+         same("weight_decay", p.weight_decay, d.weight_decay) || same("clip_norm", p.clip_norm, d.clip_norm) ||
+         same("loss", p.loss, d.loss);
+}
+
+int64_t MlpWidth(const PointSpec& p) {
+  return p.mlp_width > 0 ? p.mlp_width : 4 * p.width;
+}
+
+std::string_view TorchOnlyField(const PointSpec& p) {
+  if (p.family != Family::kXt) return "family";
+  if (MlpWidth(p) != 4 * p.width) return "mlp_width";
+  if (p.activation != Activation::kGelu) return "activation";
+  if (p.positions != Positions::kAbsolute) return "positions";
+  if (p.dropout != 0) return "dropout";
+  if (p.tokens == Tokens::kVectors) return "tokens";
+  if (p.heldout_size != 0) return "heldout_size";
+  if (p.optimizer != Optimizer::kAdam) return "optimizer";
+  if (p.clip_norm != 0) return "clip_norm";
+  if (p.loss != Loss::kCrossEntropy) return "loss";
+  return "";
+}
+
 std::string ShapeKey(const PointSpec& p) {
-  return StrCat(ToWord(p.family), "/", ToWord(p.mode), "/l", p.layers, "/h", p.heads, "/d", p.head_dim, "/w", p.width,
-                "/n", p.seq_len, "/v", p.vocab, "/b", p.batch_size, "/", ToWord(p.optimizer), "/fp32",
-                p.freeze_mlp ? "/frozen" : "", p.backend.empty() ? "" : "/", p.backend);
+  std::string key = StrCat(ToWord(p.family), "/", ToWord(p.mode));
+  if (HasAttentionHeads(p)) {
+    StrAppend(&key, "/l", p.layers, "/h", p.heads, "/d", p.head_dim);
+  } else {
+    StrAppend(&key, "/l", p.layers);
+  }
+  StrAppend(&key, "/w", p.width, "/n", p.seq_len, "/v", p.vocab, "/b", p.batch_size, "/", ToWord(p.optimizer), "/fp32",
+            p.freeze_mlp ? "/frozen" : "");
+  if (MlpWidth(p) != 4 * p.width) StrAppend(&key, "/m", p.mlp_width);
+  if (p.activation != Activation::kGelu) StrAppend(&key, "/", ToWord(p.activation));
+  if (p.positions != Positions::kAbsolute) StrAppend(&key, "/", ToWord(p.positions));
+  if (p.tokens == Tokens::kVectors) StrAppend(&key, "/vectors", p.vector_dim);
+  // Which back end serves a point is part of its shape: a pack has one.
+  const std::string_view backend = TorchOnlyField(p).empty() ? std::string_view(p.backend) : "torch";
+  if (!backend.empty()) StrAppend(&key, "/", backend);
+  return key;
 }
 
 int64_t MaxTargets(const PointSpec& p) {
@@ -220,7 +391,10 @@ absl::Status ValidatePoint(const PointSpec& p) {
   checks.Range("heads", p.heads, 1, 1'024);
   checks.Range("head_dim", p.head_dim, 1, 4'096);
   checks.Range("width", p.width, 1, 65'536);
+  CheckModel(p, checks);
+  CheckData(p, checks);
   CheckTrain(p, checks);
+  CheckRecipe(p, checks);
   return checks.status();
 }
 

@@ -56,7 +56,7 @@ std::string PointToJson(const PointSpec& point) {
   VisitFields(point, [&](std::string_view name, const auto& value) {
     using T = std::decay_t<decltype(value)>;
     if ((name == "epochs" && point.epochs == 0) || (name == "steps" && point.steps == 0)) return;
-    if (name == "backend" && point.backend.empty()) return;
+    if ((name == "backend" && point.backend.empty()) || IsLaterDefault(point, name)) return;
     if constexpr (std::is_enum_v<T>) {
       json[std::string(name)] = ToWord(value);
     } else {

@@ -38,8 +38,14 @@ bool Assign(const Json& json, T& out) {
   return true;
 }
 
+// Measures that a point may not have asked for.
+bool MayBeAbsent(std::string_view name) {
+  return name == "heldout_loss" || name == "neighbour_mean" || name == "neighbour_median";
+}
+
 bool AssignEvaluation(const Json& row, Evaluation& e) {
-  return row.is_array() && row.size() == 6 && Assign(row[0], e.epoch) && Assign(row[1], e.step) &&
+  if (row.is_array() && row.size() == 7 && !row[6].is_null() && !Assign(row[6], e.heldout_loss)) return false;
+  return row.is_array() && (row.size() == 6 || row.size() == 7) && Assign(row[0], e.epoch) && Assign(row[1], e.step) &&
          Assign(row[2], e.items_mem) && Assign(row[3], e.tokens_mem) && Assign(row[4], e.nll_bits) &&
          Assign(row[5], e.train_loss);
 }
@@ -84,10 +90,16 @@ bool FromWord(std::string_view word, FailureCause& out) {
 
 std::string ResultToJson(const PointResult& result) {
   Json json = Json::object();
-  VisitResultFields(result, [&](std::string_view name, const auto& value) { json[std::string(name)] = value; });
+  VisitResultFields(result, [&](std::string_view name, const auto& value) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(value)>, double>) {
+      if (MayBeAbsent(name) && std::isnan(value)) return;
+    }
+    json[std::string(name)] = value;
+  });
   Json curve = Json::array();
   for (const Evaluation& e : result.curve) {
     curve.push_back({e.epoch, e.step, e.items_mem, e.tokens_mem, e.nll_bits, e.train_loss});
+    if (!std::isnan(e.heldout_loss)) curve.back().push_back(e.heldout_loss);
   }
   json["curve"] = std::move(curve);
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -101,8 +113,8 @@ absl::StatusOr<PointResult> ResultFromJson(std::string_view text) {
   VisitResultFields(result, [&](std::string_view name, auto& value) {
     const auto it = json.find(std::string(name));
     if (!status.ok()) return;
-    if (it == json.end()) {
-      status = Impossible(name, "is missing");
+    if (it == json.end() || it->is_null()) {
+      if (!MayBeAbsent(name)) status = Impossible(name, "is missing");
     } else if (!Assign(*it, value)) {
       status = Impossible(name, "has the wrong type");
     }
@@ -112,7 +124,7 @@ absl::StatusOr<PointResult> ResultFromJson(std::string_view text) {
   if (curve == json.end() || !curve->is_array()) return Impossible("curve", "is missing or not a list");
   for (const Json& row : *curve) {
     Evaluation& evaluation = result.curve.emplace_back();
-    if (!AssignEvaluation(row, evaluation)) return Impossible("curve", "a row is not six numbers");
+    if (!AssignEvaluation(row, evaluation)) return Impossible("curve", "a row is not six or seven numbers");
   }
   return result;
 }

@@ -1,7 +1,9 @@
 // The measurement of one point, as the trainer makes it and the store keeps it.
 #pragma once
 
+#include <bit>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -11,6 +13,9 @@
 
 namespace capsweep {
 
+// Of a measure that a point did not ask for: NULL in the database, null in JSON.
+inline constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
+
 // One evaluation of the whole library.
 struct Evaluation {
   int64_t epoch = 0;
@@ -18,9 +23,15 @@ struct Evaluation {
   int64_t items_mem = 0;
   int64_t tokens_mem = 0;
   double nll_bits = 0;
-  double train_loss = 0;  // nats per target, mean over the epoch that ended at this step
+  double train_loss = 0;               // nats per target, mean over the epoch that ended at this step
+  double heldout_loss = kNotMeasured;  // nats per target over the held-out items
 
-  friend bool operator==(const Evaluation&, const Evaluation&) = default;
+  // Bit for bit, so that what was not measured equals itself.
+  friend bool operator==(const Evaluation& a, const Evaluation& b) {
+    const auto bits = [](double v) { return std::bit_cast<uint64_t>(v); };
+    return a.epoch == b.epoch && a.step == b.step && a.items_mem == b.items_mem && a.tokens_mem == b.tokens_mem &&
+           a.nll_bits == b.nll_bits && a.train_loss == b.train_loss && bits(a.heldout_loss) == bits(b.heldout_loss);
+  }
 };
 
 struct PointResult {
@@ -55,6 +66,11 @@ struct PointResult {
   double seconds_train = 0;
   double seconds_eval = 0;
   int64_t resumed_from_step = 0;  // 0 = trained in one go
+  // Of points with held-out items, at the last step.
+  double heldout_loss = kNotMeasured;  // nats per target over the held-out items
+  // Euclidean distance to the nearest neighbour among the library's activations before the head (docs/science.md).
+  double neighbour_mean = kNotMeasured;
+  double neighbour_median = kNotMeasured;
 
   std::vector<Evaluation> curve;
 };
@@ -90,6 +106,9 @@ void VisitResultFields(R& r, Visitor&& v) {
   v("seconds_train", r.seconds_train);
   v("seconds_eval", r.seconds_eval);
   v("resumed_from_step", r.resumed_from_step);
+  v("heldout_loss", r.heldout_loss);
+  v("neighbour_mean", r.neighbour_mean);
+  v("neighbour_median", r.neighbour_median);
 }
 
 // Saved state of a half-trained slot; only the back end that wrote it can read it.
@@ -111,7 +130,8 @@ enum class FailureCause {
 std::string_view ToWord(FailureCause v);
 bool FromWord(std::string_view word, FailureCause& out);
 
-// Flat JSON object with the names above and "curve": [[epoch, step, items_mem, tokens_mem, nll_bits, train_loss], …].
+// Flat JSON object with the names above and "curve": [[epoch, step, items_mem, tokens_mem, nll_bits, train_loss,
+// heldout_loss], …]. What was not measured is null, or left out.
 std::string ResultToJson(const PointResult& result);
 absl::StatusOr<PointResult> ResultFromJson(std::string_view json);
 

@@ -1,5 +1,6 @@
 #include "proto/convert.h"
 
+#include <cmath>
 #include <string>
 
 #include "common/text.h"
@@ -40,6 +41,23 @@ void PointToProto(const PointSpec& p, v1::Point* out) {
   out->set_patience(p.patience);
   out->set_init_seed(p.init_seed);
   out->set_backend(p.backend);
+  out->set_mlp_width(p.mlp_width);
+  out->set_activation(std::string(ToWord(p.activation)));
+  out->set_positions(std::string(ToWord(p.positions)));
+  out->set_dropout(p.dropout);
+  out->set_tokens(std::string(ToWord(p.tokens)));
+  out->set_zipf_s(p.zipf_s);
+  out->set_negbin_r(p.negbin_r);
+  out->set_negbin_p(p.negbin_p);
+  out->set_vector_dim(p.vector_dim);
+  out->set_heldout_size(p.heldout_size);
+  out->set_file(p.file);
+  out->set_file_hash(p.file_hash);
+  out->set_warmup(p.warmup);
+  out->set_momentum(p.momentum);
+  out->set_weight_decay(p.weight_decay);
+  out->set_clip_norm(p.clip_norm);
+  out->set_loss(std::string(ToWord(p.loss)));
 }
 
 absl::StatusOr<PointSpec> PointFromProto(const v1::Point& m) {
@@ -50,6 +68,10 @@ absl::StatusOr<PointSpec> PointFromProto(const v1::Point& m) {
   ReadWord("family", m.family(), p.family, status);
   ReadWord("optimizer", m.optimizer(), p.optimizer, status);
   ReadWord("schedule", m.schedule(), p.schedule, status);
+  ReadWord("activation", m.activation(), p.activation, status);
+  ReadWord("positions", m.positions(), p.positions, status);
+  ReadWord("tokens", m.tokens(), p.tokens, status);
+  ReadWord("loss", m.loss(), p.loss, status);
   if (!status.ok()) return status;
   p.vocab = m.vocab();
   p.seq_len = m.seq_len();
@@ -69,6 +91,19 @@ absl::StatusOr<PointSpec> PointFromProto(const v1::Point& m) {
   p.patience = m.patience();
   p.init_seed = m.init_seed();
   p.backend = m.backend();
+  p.mlp_width = m.mlp_width();
+  p.dropout = m.dropout();
+  p.zipf_s = m.zipf_s();
+  p.negbin_r = m.negbin_r();
+  p.negbin_p = m.negbin_p();
+  p.vector_dim = m.vector_dim();
+  p.heldout_size = m.heldout_size();
+  p.file = m.file();
+  p.file_hash = m.file_hash();
+  p.warmup = m.warmup();
+  p.momentum = m.momentum();
+  p.weight_decay = m.weight_decay();
+  p.clip_norm = m.clip_norm();
   return p;
 }
 
@@ -109,7 +144,11 @@ void ResultToProto(const PointResult& r, v1::Result* out) {
     row->set_tokens_mem(e.tokens_mem);
     row->set_nll_bits(e.nll_bits);
     row->set_train_loss(e.train_loss);
+    if (std::isfinite(e.heldout_loss)) row->set_heldout_loss(e.heldout_loss);
   }
+  if (std::isfinite(r.heldout_loss)) out->set_heldout_loss(r.heldout_loss);
+  if (std::isfinite(r.neighbour_mean)) out->set_neighbour_mean(r.neighbour_mean);
+  if (std::isfinite(r.neighbour_median)) out->set_neighbour_median(r.neighbour_median);
 }
 
 PointResult ResultFromProto(const v1::Result& m) {
@@ -145,7 +184,11 @@ PointResult ResultFromProto(const v1::Result& m) {
   r.curve.reserve(static_cast<size_t>(m.curve_size()));
   for (const v1::Evaluation& e : m.curve()) {
     r.curve.push_back({e.epoch(), e.step(), e.items_mem(), e.tokens_mem(), e.nll_bits(), e.train_loss()});
+    if (e.has_heldout_loss()) r.curve.back().heldout_loss = e.heldout_loss();
   }
+  if (m.has_heldout_loss()) r.heldout_loss = m.heldout_loss();
+  if (m.has_neighbour_mean()) r.neighbour_mean = m.neighbour_mean();
+  if (m.has_neighbour_median()) r.neighbour_median = m.neighbour_median();
   return r;
 }
 

@@ -33,7 +33,7 @@ bool IsOperator(const Token& token, std::string_view text) {
 
 bool IsWordField(const Token& token) {
   return token.kind == Kind::kName && token.variable < static_cast<int>(Fields().size()) &&
-         Fields()[token.variable].kind == FieldKind::kWord;
+         (Fields()[token.variable].kind == FieldKind::kWord || Fields()[token.variable].kind == FieldKind::kText);
 }
 
 // Names of another language for something this one has.

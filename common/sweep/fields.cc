@@ -15,8 +15,10 @@ constexpr std::array<std::string_view, 3> kBackends = {"torch", "cpu", "cuda"};
 
 std::string_view SectionOf(std::string_view name) {
   constexpr std::string_view kTask[] = {"mode", "vocab", "seq_len", "lm_targets"};
-  constexpr std::string_view kModel[] = {"family", "layers", "heads", "head_dim", "width", "freeze_mlp"};
-  constexpr std::string_view kData[] = {"dataset_size", "data_seed"};
+  constexpr std::string_view kModel[] = {"family",     "layers",    "heads",      "head_dim",  "width",
+                                         "freeze_mlp", "mlp_width", "activation", "positions", "dropout"};
+  constexpr std::string_view kData[] = {"dataset_size", "data_seed",  "tokens",       "zipf_s", "negbin_r",
+                                        "negbin_p",     "vector_dim", "heldout_size", "file",   "file_hash"};
   for (const auto field : kTask) {
     if (name == field) return "task";
   }
@@ -36,10 +38,22 @@ std::vector<std::string_view> WordsOf(LmTargets) {
   return {ToWord(LmTargets::kDetermined), ToWord(LmTargets::kAll)};
 }
 std::vector<std::string_view> WordsOf(Family) {
-  return {ToWord(Family::kXt)};
+  return {ToWord(Family::kXt), ToWord(Family::kGpt2), ToWord(Family::kMlp), ToWord(Family::kKs)};
+}
+std::vector<std::string_view> WordsOf(Activation) {
+  return {ToWord(Activation::kGelu), ToWord(Activation::kRelu), ToWord(Activation::kSoftmax)};
+}
+std::vector<std::string_view> WordsOf(Positions) {
+  return {ToWord(Positions::kAbsolute), ToWord(Positions::kNone), ToWord(Positions::kRotary)};
+}
+std::vector<std::string_view> WordsOf(Tokens) {
+  return {ToWord(Tokens::kUniform), ToWord(Tokens::kZipf), ToWord(Tokens::kNegbin), ToWord(Tokens::kVectors)};
 }
 std::vector<std::string_view> WordsOf(Optimizer) {
-  return {ToWord(Optimizer::kAdam)};
+  return {ToWord(Optimizer::kAdam), ToWord(Optimizer::kAdamw), ToWord(Optimizer::kSgd)};
+}
+std::vector<std::string_view> WordsOf(Loss) {
+  return {ToWord(Loss::kCrossEntropy), ToWord(Loss::kMse)};
 }
 std::vector<std::string_view> WordsOf(Schedule) {
   return {ToWord(Schedule::kConstant), ToWord(Schedule::kCosine)};
@@ -58,6 +72,9 @@ std::vector<Field> MakeFields() {
       field.kind = FieldKind::kBool;
     } else if constexpr (std::is_same_v<T, double>) {
       field.kind = FieldKind::kReal;
+    } else if constexpr (std::is_same_v<T, std::string>) {
+      field.kind = name == "backend" ? FieldKind::kWord : FieldKind::kText;
+      if (name == "backend") field.words = WordsOf(value);
     } else if constexpr (!std::is_integral_v<T>) {
       field.kind = FieldKind::kWord;
       field.words = WordsOf(value);
@@ -104,6 +121,11 @@ PointSpec HarmlessPoint(std::string_view changed) {
   PointSpec point;
   point.seq_len = 64;
   point.dataset_size = 1;
+  if (changed == "weight_decay") point.optimizer = Optimizer::kAdamw;
+  if (changed == "tokens" || changed == "loss") point.family = Family::kKs;
+  if (changed == "loss") point.vocab = 2;
+  if (changed == "file") point.file_hash = std::string(64, '0');
+  if (changed == "file_hash") point.file = "file";
   (changed == "epochs" ? point.epochs : point.steps) = 1;
   return point;
 }

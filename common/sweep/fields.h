@@ -11,7 +11,7 @@
 
 namespace capsweep::sweep {
 
-enum class FieldKind { kInteger, kReal, kBool, kWord };
+enum class FieldKind { kInteger, kReal, kBool, kWord, kText };
 
 struct Field {
   std::string_view name;

@@ -109,6 +109,10 @@ void AddAxis(const SweepSpec& spec, const Axis& axis, Graph& graph, Errors& erro
     }
     return;
   }
+  if (Fields()[id].kind == FieldKind::kText) {
+    errors.Add(axis.line, axis.field, "holds a text and cannot be computed; give a text");
+    return;
+  }
   if (Fields()[id].kind == FieldKind::kWord) {
     errors.Add(axis.line, axis.field, "holds a word and cannot be computed; give a word or a list of words");
     return;
@@ -152,8 +156,8 @@ Formulas CompileFormulas(const SweepSpec& spec, Errors& errors) {
     }
   }
   // What CountParams and MaxTargets read.
-  const std::vector<int> shape =
-      IdsOf({"mode", "vocab", "seq_len", "family", "layers", "heads", "head_dim", "width", "freeze_mlp"});
+  const std::vector<int> shape = IdsOf({"mode", "vocab", "seq_len", "family", "layers", "heads", "head_dim", "width",
+                                        "freeze_mlp", "mlp_width", "positions", "tokens", "vector_dim", "loss"});
   graph.Add({ParamsTotalId(), 0, "", std::nullopt, shape});
   graph.Add({ParamsTrainId(), 0, "", std::nullopt, shape});
   graph.Add({TargetsId(), 0, "", std::nullopt, IdsOf({"mode", "seq_len"})});

@@ -140,6 +140,11 @@ absl::StatusOr<Scalar> ReadScalar(int field_id, const YamlNode& node) {
       return ReadWord(field, node);
     case FieldKind::kBool:
       return ReadBool(node);
+    case FieldKind::kText:
+      if (node.kind != YamlNode::Kind::kScalar || node.text.empty()) {
+        return Bad(Describe(node), " is not a text; write one");
+      }
+      return Scalar(node.text);
     case FieldKind::kInteger: {
       if (field.name == "head_dim" && node.kind == YamlNode::Kind::kScalar && node.text == kSplit) {
         return Scalar(std::string(kSplit));

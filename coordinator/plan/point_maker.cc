@@ -61,6 +61,7 @@ absl::StatusOr<Scalar> ToField(int id, double value) {
       scalar = static_cast<int64_t>(RoundToWhole(value));
       break;
     case FieldKind::kWord:
+    case FieldKind::kText:
       return absl::InvalidArgumentError("it must be a word");
   }
   RETURN_IF_ERROR(sweep::CheckRange(id, scalar));
@@ -286,6 +287,7 @@ std::string PointMaker::ValueText(int variable) const {
   if (variable >= static_cast<int>(Fields().size())) return NumberText(values_[variable]);
   const Field& field = Fields()[variable];
   if (field.kind == FieldKind::kBool) return values_[variable] == 1 ? "true" : "false";
+  if (field.kind == FieldKind::kText) return field.name == "file" ? point_.file : point_.file_hash;
   if (field.kind != FieldKind::kWord) return NumberText(values_[variable]);
   const auto index = static_cast<size_t>(values_[variable] + 1);  // an absent back end is -1
   return index == 0 ? "none" : std::string(field.words[index - 1]);

@@ -55,8 +55,8 @@ std::string SqlText(Sql which) {
     case kPointDone:
       return "UPDATE points SET state = 'done', reason = '' WHERE point_id = ?1";
     case kAddEvaluation:
-      return "INSERT OR REPLACE INTO curves (point_id, step, epoch, items_mem, tokens_mem, nll_bits, train_loss) "
-             "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+      return "INSERT OR REPLACE INTO curves (point_id, step, epoch, items_mem, tokens_mem, nll_bits, train_loss, "
+             "heldout_loss) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     case kDropCheckpoint:
       return "DELETE FROM checkpoints WHERE point_id = ?1";
     case kChangePoint:
@@ -140,7 +140,7 @@ absl::Status Mutations::InsertCurve(const core::ResultAccepted& m) {
   Statement& add = statements_[kAddEvaluation];
   for (const Evaluation& e : m.result->curve) {
     add.Bind(1, m.id.point.value()).Bind(2, e.step).Bind(3, e.epoch).Bind(4, e.items_mem).Bind(5, e.tokens_mem);
-    RETURN_IF_ERROR(add.Bind(6, e.nll_bits).Bind(7, e.train_loss).Run());
+    RETURN_IF_ERROR(add.Bind(6, e.nll_bits).Bind(7, e.train_loss).Bind(8, e.heldout_loss).Run());
   }
   return absl::OkStatus();
 }

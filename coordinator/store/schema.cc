@@ -209,6 +209,41 @@ CREATE TABLE events (
 ) STRICT;
 )sql";
 
+// Every step but the first begins with this; the last one ends with the views.
+constexpr std::string_view kDropViews = R"sql(
+DROP VIEW IF EXISTS v_workers;
+DROP VIEW IF EXISTS v_progress;
+DROP VIEW IF EXISTS v_capacity;
+DROP VIEW IF EXISTS v_cells;
+DROP VIEW IF EXISTS v_results;
+)sql";
+
+// Version 2: more families, recipes and data, a library of one's own, held-out items.
+constexpr std::string_view kRecipes = R"sql(
+ALTER TABLE sweeps ADD COLUMN folder TEXT NOT NULL DEFAULT '';        -- of the sweep file; relative paths in it begin here
+ALTER TABLE points ADD COLUMN mlp_width INTEGER NOT NULL DEFAULT 0;   -- 0 = 4 * width
+ALTER TABLE points ADD COLUMN activation TEXT NOT NULL DEFAULT 'gelu';
+ALTER TABLE points ADD COLUMN positions TEXT NOT NULL DEFAULT 'absolute';
+ALTER TABLE points ADD COLUMN dropout REAL NOT NULL DEFAULT 0;
+ALTER TABLE points ADD COLUMN tokens TEXT NOT NULL DEFAULT 'uniform';
+ALTER TABLE points ADD COLUMN zipf_s REAL NOT NULL DEFAULT 1;
+ALTER TABLE points ADD COLUMN negbin_r REAL NOT NULL DEFAULT 1;
+ALTER TABLE points ADD COLUMN negbin_p REAL NOT NULL DEFAULT 0.5;
+ALTER TABLE points ADD COLUMN vector_dim INTEGER NOT NULL DEFAULT 6;
+ALTER TABLE points ADD COLUMN heldout_size INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE points ADD COLUMN file TEXT NOT NULL DEFAULT '';          -- '' = the library is drawn
+ALTER TABLE points ADD COLUMN file_hash TEXT NOT NULL DEFAULT '';
+ALTER TABLE points ADD COLUMN warmup REAL NOT NULL DEFAULT 0;
+ALTER TABLE points ADD COLUMN momentum REAL NOT NULL DEFAULT 0.9;
+ALTER TABLE points ADD COLUMN weight_decay REAL NOT NULL DEFAULT 0;
+ALTER TABLE points ADD COLUMN clip_norm REAL NOT NULL DEFAULT 0;
+ALTER TABLE points ADD COLUMN loss TEXT NOT NULL DEFAULT 'cross_entropy';
+ALTER TABLE results ADD COLUMN heldout_loss REAL;                     -- NULL = not measured
+ALTER TABLE results ADD COLUMN neighbour_mean REAL;
+ALTER TABLE results ADD COLUMN neighbour_median REAL;
+ALTER TABLE curves ADD COLUMN heldout_loss REAL;
+)sql";
+
 absl::Status SyncPath(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) {
@@ -255,7 +290,8 @@ absl::Status ApplySteps(Database& db, int64_t current, const std::vector<Migrati
 }  // namespace
 
 const std::vector<Migration>& Migrations() {
-  static const std::vector<Migration>* const kMigrations = new std::vector<Migration>{{1, StrCat(kTables, ViewsSql())}};
+  static const std::vector<Migration>* const kMigrations =
+      new std::vector<Migration>{{1, std::string(kTables)}, {2, StrCat(kDropViews, kRecipes, ViewsSql())}};
   return *kMigrations;
 }
 

@@ -13,6 +13,7 @@ namespace capsweep::store {
 inline constexpr int32_t kApplicationId = 0x63617073;
 
 // One numbered step. `sql` turns version-1 into version; it never changes once released: later changes are new steps.
+// Only the views, which hold no data, are dropped by every step and made by the last.
 struct Migration {
   int version = 0;
   std::string sql;
@@ -28,7 +29,7 @@ inline int NewestVersion() {
 // is first copied to "PATH.vN.backup" (complete or absent, never partial). Nothing is done if it is current.
 absl::Status Migrate(Database& db, const std::string& path, const std::vector<Migration>& migrations);
 
-// SQL of the public views of version 1, in views.cc.
+// SQL of the public views of the newest version, in views.cc.
 std::string_view ViewsSql();
 
 }  // namespace capsweep::store

@@ -6,15 +6,27 @@ namespace {
 // SQLite has no standard deviation: it is made from sums, NULL for a single value. `x - mean` inside one pass is not
 // possible, so the sums are of squares; a tiny negative variance from rounding counts as 0.
 // A bare column beside max() takes its value from the row of the maximum (SQLite's documented rule): v_capacity.
+// What an architecture is, with its recipe, and what makes a cell of it.
+#define ARCHITECTURE                                                                                              \
+  "mode, vocab, seq_len, lm_targets, family, layers, heads, head_dim, width, freeze_mlp, mlp_width, activation, " \
+  "positions, dropout, tokens, zipf_s, negbin_r, negbin_p, vector_dim, file_hash, optimizer, lr, schedule, "      \
+  "lr_final, warmup, momentum, weight_decay, clip_norm, loss, batch_size, pinned_backend"
+#define SPEC_OF_CELL ARCHITECTURE ", dataset_size, heldout_size, budget_epochs, budget_steps, eval_every, patience"
+
 constexpr std::string_view kViews = R"sql(
 CREATE VIEW v_results AS
 SELECT
   s.name AS sweep, sp.point_id AS point_id, p.point_key AS point_key,
   p.mode AS mode, p.vocab AS vocab, p.seq_len AS seq_len, p.lm_targets AS lm_targets,
   p.family AS family, p.layers AS layers, p.heads AS heads, p.head_dim AS head_dim, p.width AS width,
-  p.freeze_mlp AS freeze_mlp, p.dataset_size AS dataset_size, p.init_seed AS seed,
-  p.data_seed AS data_seed, p.init_seed AS init_seed,
-  p.optimizer AS optimizer, p.lr AS lr, p.schedule AS schedule, p.lr_final AS lr_final, p.batch_size AS batch_size,
+  p.freeze_mlp AS freeze_mlp, p.mlp_width AS mlp_width, p.activation AS activation, p.positions AS positions,
+  p.dropout AS dropout, p.dataset_size AS dataset_size, p.init_seed AS seed,
+  p.data_seed AS data_seed, p.init_seed AS init_seed, p.tokens AS tokens, p.zipf_s AS zipf_s,
+  p.negbin_r AS negbin_r, p.negbin_p AS negbin_p, p.vector_dim AS vector_dim, p.heldout_size AS heldout_size,
+  p.file AS file, p.file_hash AS file_hash,
+  p.optimizer AS optimizer, p.lr AS lr, p.schedule AS schedule, p.lr_final AS lr_final, p.warmup AS warmup,
+  p.momentum AS momentum, p.weight_decay AS weight_decay, p.clip_norm AS clip_norm, p.loss AS loss,
+  p.batch_size AS batch_size,
   p.budget_epochs AS budget_epochs, p.budget_steps AS budget_steps, p.eval_every AS eval_every,
   p.patience AS patience, p.backend AS pinned_backend,
   r.params_total AS params_total, r.params_train AS params_train,
@@ -23,6 +35,7 @@ SELECT
   r.targets AS targets, r.lm_first_target AS lm_first_target, r.redraws AS redraws, r.train_loss AS train_loss,
   r.epochs AS epochs, r.steps AS steps, r.presentations AS presentations, r.stop_reason AS stop_reason,
   r.seconds AS seconds, r.seconds_train AS seconds_train, r.seconds_eval AS seconds_eval,
+  r.heldout_loss AS heldout_loss, r.neighbour_mean AS neighbour_mean, r.neighbour_median AS neighbour_median,
   r.resumed_from_step AS resumed_from_step, p.shape AS shape, p.cost_seconds AS cost_seconds,
   r.backend AS backend, r.device_kind AS device_kind, r.device_name AS device_name, r.version AS version,
   r.torch_version AS torch_version, r.blas AS blas, r.threads AS threads,
@@ -36,8 +49,7 @@ JOIN results r ON r.point_id = sp.point_id;
 CREATE VIEW v_cells AS
 WITH cells AS (
   SELECT
-    sweep, mode, vocab, seq_len, lm_targets, family, layers, heads, head_dim, width, freeze_mlp, dataset_size,
-    optimizer, lr, schedule, lr_final, batch_size, budget_epochs, budget_steps, eval_every, patience, pinned_backend,
+    sweep, )sql" SPEC_OF_CELL R"sql(,
     params_total, params_train, COUNT(*) AS n,
     AVG(items_mem) AS items_mem_mean, SUM(1.0 * items_mem * items_mem) AS items_mem_sum2,
     AVG(items_mem_best) AS items_mem_best_mean,
@@ -45,17 +57,17 @@ WITH cells AS (
     AVG(items_corr) AS items_corr_mean, SUM(items_corr * items_corr) AS items_corr_sum2,
     AVG(tokens_mem) AS tokens_mem_mean, SUM(1.0 * tokens_mem * tokens_mem) AS tokens_mem_sum2,
     AVG(bits_mem) AS bits_mem_mean, SUM(bits_mem * bits_mem) AS bits_mem_sum2,
+    AVG(heldout_loss) AS heldout_loss_mean, AVG(train_loss) AS train_loss_mean,
+    AVG(neighbour_mean) AS neighbour_mean, AVG(neighbour_median) AS neighbour_median,
     AVG(nll_bits) AS nll_bits_mean, SUM(nll_bits * nll_bits) AS nll_bits_sum2,
     AVG(epochs) AS epochs_mean, AVG(steps) AS steps_mean, AVG(seconds) AS seconds_mean,
     SUM(stop_reason = 'memorized') AS n_memorized, SUM(stop_reason = 'budget') AS n_budget
   FROM v_results
   GROUP BY
-    sweep, mode, vocab, seq_len, lm_targets, family, layers, heads, head_dim, width, freeze_mlp, dataset_size,
-    optimizer, lr, schedule, lr_final, batch_size, budget_epochs, budget_steps, eval_every, patience, pinned_backend
+    sweep, )sql" SPEC_OF_CELL R"sql(
 )
 SELECT
-  sweep, mode, vocab, seq_len, lm_targets, family, layers, heads, head_dim, width, freeze_mlp, dataset_size,
-  optimizer, lr, schedule, lr_final, batch_size, budget_epochs, budget_steps, eval_every, patience, pinned_backend,
+  sweep, )sql" SPEC_OF_CELL R"sql(,
   params_total, params_train, n,
   items_mem_mean,
   sqrt(max(0.0, items_mem_sum2 - n * items_mem_mean * items_mem_mean) / nullif(n - 1, 0)) AS items_mem_sd,
@@ -70,20 +82,18 @@ SELECT
   sqrt(max(0.0, bits_mem_sum2 - n * bits_mem_mean * bits_mem_mean) / nullif(n - 1, 0)) AS bits_mem_sd,
   nll_bits_mean,
   sqrt(max(0.0, nll_bits_sum2 - n * nll_bits_mean * nll_bits_mean) / nullif(n - 1, 0)) AS nll_bits_sd,
-  epochs_mean, steps_mean, seconds_mean, n_memorized, n_budget
+  train_loss_mean, heldout_loss_mean, neighbour_mean, neighbour_median, epochs_mean, steps_mean, seconds_mean, n_memorized, n_budget
 FROM cells;
 
 CREATE VIEW v_capacity AS
 SELECT
-  sweep, mode, vocab, seq_len, lm_targets, family, layers, heads, head_dim, width, freeze_mlp,
-  optimizer, lr, schedule, lr_final, batch_size, pinned_backend, params_total, params_train,
+  sweep, )sql" ARCHITECTURE R"sql(, params_total, params_train,
   max(items_corr_mean) AS capacity, items_corr_sd AS capacity_sd, items_mem_mean AS items_mem,
   items_mem_sd AS items_mem_sd, bits_mem_mean AS bits_mem, dataset_size, budget_epochs, budget_steps, n,
   n_budget, COUNT(*) AS cells, max(items_corr_mean) / params_train AS capacity_per_param
 FROM v_cells
 GROUP BY
-  sweep, mode, vocab, seq_len, lm_targets, family, layers, heads, head_dim, width, freeze_mlp,
-  optimizer, lr, schedule, lr_final, batch_size, pinned_backend;
+  sweep, )sql" ARCHITECTURE R"sql(;
 
 CREATE VIEW v_progress AS
 WITH now AS (SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS ms),
@@ -141,6 +151,9 @@ SELECT
 FROM workers w LEFT JOIN parts ON parts.worker = w.worker
 GROUP BY w.worker;
 )sql";
+
+#undef SPEC_OF_CELL
+#undef ARCHITECTURE
 
 }  // namespace
 

@@ -59,6 +59,9 @@ class Backend {
   virtual absl::Status Health() const { return absl::OkStatus(); }
 };
 
+// Of the back ends whose kernels know one family and recipe: OK, or Unimplemented names the field they do not serve.
+absl::Status CheckKernelsServe(const PointSpec& point, std::string_view backend);
+
 // What a device is, for hello and for provenance.
 struct DeviceFacts {
   std::string kind;  // "cpu" or the GPU's model

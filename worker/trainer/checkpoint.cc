@@ -14,7 +14,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "checkpoints are written in native order");
 
 constexpr std::string_view kMagic = "capsweep-checkpoint\n";
-constexpr uint32_t kFormat = 1;
+constexpr uint32_t kFormat = 2;
 constexpr size_t kDigestLength = 64;
 
 // Writer and Reader visit the same fields in the same order (VisitContent), so that they cannot disagree.
@@ -39,7 +39,7 @@ class Writer {
 
   template <class E, class Visitor>
   static void VisitEvaluation(E& e, Visitor& v) {
-    v(e.epoch), v(e.step), v(e.items_mem), v(e.tokens_mem), v(e.nll_bits), v(e.train_loss);
+    v(e.epoch), v(e.step), v(e.items_mem), v(e.tokens_mem), v(e.nll_bits), v(e.train_loss), v(e.heldout_loss);
   }
 
   std::string bytes;

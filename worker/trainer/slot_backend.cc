@@ -9,6 +9,13 @@
 #include "common/text.h"
 
 namespace capsweep::trainer {
+
+absl::Status CheckKernelsServe(const PointSpec& point, std::string_view backend) {
+  const std::string_view field = TorchOnlyField(point);
+  return field.empty() ? absl::OkStatus()
+                       : absl::UnimplementedError(StrCat(field, ": back end ", backend, " does not serve this value"));
+}
+
 namespace {
 
 class SlotBackend : public Backend {
@@ -22,7 +29,7 @@ class SlotBackend : public Backend {
       return absl::UnimplementedError(
           StrCat("backend: the point asks for '", point.backend, "', this is ", engine_->name()));
     }
-    return absl::OkStatus();
+    return engine_->Serves(point);
   }
 
   int Slots(const PointSpec& shape) const override { return engine_->Slots(shape); }

@@ -20,6 +20,8 @@ class SlotEngine {
   virtual const std::string& build() const = 0;  // of trainer and libraries: other builds' checkpoints are refused
   virtual int64_t memory_bytes() const = 0;
   virtual int Slots(const PointSpec& shape) const = 0;
+  // OK, or Unimplemented names the field that keeps this engine from training the point.
+  virtual absl::Status Serves(const PointSpec& point) const = 0;
 
   // A fresh model with the point's initial weights. `library` outlives it. All models alive have one shape.
   virtual absl::StatusOr<std::unique_ptr<SlotModel>> Make(int slot, const PointSpec& point, const Library& library) = 0;

@@ -68,7 +68,62 @@ TEST(PointKeyTest, EveryOtherFieldCounts) {
   expect_new([](PointSpec& p) { p.patience = 0; });
   expect_new([](PointSpec& p) { p.init_seed = 2; });
   expect_new([](PointSpec& p) { p.backend = "torch"; });
+  expect_new([](PointSpec& p) { p.family = Family::kGpt2; });
+  expect_new([](PointSpec& p) { p.family = Family::kMlp; });
+  expect_new([](PointSpec& p) { p.mlp_width = 7; });
+  expect_new([](PointSpec& p) { p.activation = Activation::kRelu; });
+  expect_new([](PointSpec& p) { p.positions = Positions::kRotary; });
+  expect_new([](PointSpec& p) { p.dropout = 0.1; });
+  expect_new([](PointSpec& p) { p.tokens = Tokens::kZipf; });
+  expect_new([](PointSpec& p) { p.tokens = Tokens::kZipf, p.zipf_s = 2; });
+  expect_new([](PointSpec& p) { p.tokens = Tokens::kNegbin; });
+  expect_new([](PointSpec& p) { p.tokens = Tokens::kNegbin, p.negbin_p = 0.25; });
+  expect_new([](PointSpec& p) { p.heldout_size = 10; });
+  expect_new([](PointSpec& p) { p.file_hash = std::string(64, 'a'); });
+  expect_new([](PointSpec& p) { p.optimizer = Optimizer::kAdamw; });
+  expect_new([](PointSpec& p) { p.optimizer = Optimizer::kSgd; });
+  expect_new([](PointSpec& p) { p.optimizer = Optimizer::kSgd, p.momentum = 0.5; });
+  expect_new([](PointSpec& p) { p.weight_decay = 0.01; });
+  expect_new([](PointSpec& p) { p.warmup = 0.1; });
+  expect_new([](PointSpec& p) { p.clip_norm = 1; });
+  expect_new([](PointSpec& p) { p.loss = Loss::kMse; });
   EXPECT_EQ(keys.size(), changes + 1);
+}
+
+TEST(PointKeyTest, LaterFieldsCountOnlyWhereTheyAreRead) {
+  const std::string key = PointKey(Small());
+  const auto same = [&](auto change) {
+    PointSpec p = Small();
+    change(p);
+    EXPECT_EQ(PointKey(p), key) << CanonicalText(p);
+  };
+  same([](PointSpec& p) { p.zipf_s = 2; });
+  same([](PointSpec& p) { p.negbin_r = 2; });
+  same([](PointSpec& p) { p.vector_dim = 2; });
+  same([](PointSpec& p) { p.momentum = 0.5; });
+  same([](PointSpec& p) { p.file = "elsewhere.csv"; });  // the hash says what the library is, not the path
+  PointSpec mlp = Small();
+  mlp.family = Family::kMlp;
+  const std::string mlp_key = PointKey(mlp);
+  mlp.heads = 4;
+  EXPECT_EQ(PointKey(mlp), mlp_key);
+}
+
+TEST(ShapeKeyTest, PointsOfOneShapeHaveOneBackEnd) {
+  PointSpec p = Small();
+  EXPECT_EQ(ShapeKey(p), "xt/label/l1/h1/d8/w8/n8/v16/b100/adam/fp32");
+  EXPECT_EQ(TorchOnlyField(p), "");
+  p.mlp_width = 32;  // what it would be anyway
+  EXPECT_EQ(ShapeKey(p), "xt/label/l1/h1/d8/w8/n8/v16/b100/adam/fp32");
+  p.activation = Activation::kRelu;
+  EXPECT_EQ(TorchOnlyField(p), "activation");
+  EXPECT_EQ(ShapeKey(p), "xt/label/l1/h1/d8/w8/n8/v16/b100/adam/fp32/relu/torch");
+  p = Small();
+  p.clip_norm = 1;
+  EXPECT_EQ(ShapeKey(p), "xt/label/l1/h1/d8/w8/n8/v16/b100/adam/fp32/torch");
+  p = Small();
+  p.warmup = 0.1;  // a matter of the learning rate alone
+  EXPECT_EQ(ShapeKey(p), ShapeKey(Small()));
 }
 
 TEST(PointKeyTest, PrefixIsTheFirst64Bits) {
@@ -85,6 +140,35 @@ TEST(ParamCountTest, AgreesWithReferenceCases) {
   EXPECT_EQ(CountParams(p).train, 856);
   EXPECT_EQ(CountGpt2Params(2048, 64, 10, 256), 8'438'784);
   EXPECT_EQ(CountTorchDecoderParams(105'040, 2, 1, 128, 2048), 27'654'864);
+}
+
+TEST(ParamCountTest, OtherFamilies) {
+  PointSpec p = Small();
+  p.positions = Positions::kNone;
+  EXPECT_EQ(CountParams(p).total, 1408 - 8 * 8 - 4 * 8 * 8);  // heads 1
+  p = Small();
+  p.mlp_width = 10;
+  EXPECT_EQ(CountParams(p).total, 1408 - 4 * 8 * 8 - (8 * 64 + 40) + (2 * 8 * 10 + 10 + 8));
+  p = Small();
+  p.family = Family::kMlp;
+  p.mlp_width = 100;
+  EXPECT_EQ(CountParams(p).total, 16 * 8 + 8 * 8 * 100 + 100 + 16 * 100);
+  p.mode = Mode::kSeq;
+  EXPECT_EQ(CountParams(p).total, 16 * 8 + 8 * 8 * 100 + 100 + 8 * 16 * 100);
+  // Kajitsuka and Sato: m = 2, q = 8, so 84 parameters for a block of F1 and one of F2.
+  p = Small();
+  p.family = Family::kKs;
+  p.width = 2;
+  p.tokens = Tokens::kVectors;
+  p.positions = Positions::kNone;
+  p.vocab = 2;
+  p.loss = Loss::kMse;
+  const int64_t one = CountParams(p).total;
+  EXPECT_EQ(one, 6 * 2 + 2 + 84 + 2 * 2 * 2 + 2 + 1);
+  p.layers = 5;
+  EXPECT_EQ(CountParams(p).total - one, 4 * 84);
+  p.seq_len = 10'000;
+  EXPECT_EQ(CountParams(p).total - one, 4 * 84);
 }
 
 TEST(ParamCountTest, AllSixteenSizesOfMorrisTable1) {
@@ -134,6 +218,22 @@ TEST(ValidatePointTest, EveryRuleNamesFieldAndFix) {
     return std::string(ValidatePoint(p).message());
   };
   EXPECT_TRUE(ValidatePoint(Small()).ok()) << ValidatePoint(Small());
+  const auto says = [&](auto change, const char* text) {
+    EXPECT_NE(message(change).find(text), std::string::npos) << message(change);
+  };
+  says([](PointSpec& p) { p.dropout = 1; }, "dropout: 1 is not a probability");
+  says([](PointSpec& p) { p.family = Family::kGpt2, p.heads = 3; }, "needs heads * head_dim = width, not 3 * 8 = 24");
+  says([](PointSpec& p) { p.family = Family::kMlp, p.layers = 2; }, "layers: family mlp has one hidden layer");
+  says([](PointSpec& p) { p.family = Family::kMlp, p.mode = Mode::kLm; }, "mode: family mlp");
+  says([](PointSpec& p) { p.family = Family::kKs, p.mode = Mode::kSeq; }, "mode: family ks reads one position");
+  says([](PointSpec& p) { p.family = Family::kKs, p.dropout = 0.1; }, "dropout: family ks has no dropout");
+  says([](PointSpec& p) { p.positions = Positions::kRotary, p.head_dim = 7; }, "head_dim: 7 is odd");
+  says([](PointSpec& p) { p.tokens = Tokens::kVectors; }, "tokens: family xt takes no vectors");
+  says([](PointSpec& p) { p.weight_decay = 0.1; }, "weight_decay: adam has none; use optimizer adamw");
+  says([](PointSpec& p) { p.loss = Loss::kMse; }, "loss: mse is for labels of -1 and 1");
+  says([](PointSpec& p) { p.file = "a.csv"; }, "file: file and file_hash belong together");
+  says([](PointSpec& p) { p.file_hash = "xyz"; }, "file_hash: is not a SHA-256");
+  says([](PointSpec& p) { p.backend = "cpu", p.clip_norm = 1; }, "backend: cpu does not serve this clip_norm");
   EXPECT_EQ(message([](PointSpec& p) { p.heads = 0; }), "heads: 0 is out of range; use a whole number from 1 to 1024");
   EXPECT_NE(message([](PointSpec& p) { p.lr = std::numeric_limits<double>::quiet_NaN(); }).find("lr: nan"),
             std::string::npos);

@@ -131,7 +131,7 @@ TEST(SweepAxisTest, BadFormsAreRefusedWithTheValue) {
 }
 
 TEST(SweepAxisTest, FieldsHaveSectionsAndTheirRangesAreThoseOfThePoint) {
-  EXPECT_EQ(Fields().size(), 23u);
+  EXPECT_EQ(Fields().size(), 40u);
   for (size_t id = 0; id < Fields().size(); ++id) {
     const PointSpec defaults;
     EXPECT_EQ(FieldId(Fields()[id].name), static_cast<int>(id));

@@ -139,6 +139,7 @@ class CpuEngine : public SlotEngine {
   const std::string& name() const override { return name_; }
   const std::string& build() const override { return build_; }
   int64_t memory_bytes() const override { return memory_bytes_; }
+  absl::Status Serves(const PointSpec& point) const override { return CheckKernelsServe(point, name_); }
   int Slots(const PointSpec& shape) const override { return Lockstep(shape) ? cpu::kLaneCount : slots_; }
   bool Lockstep(const PointSpec& shape) const override { return PackLanes(ShapeKey(shape)) == cpu::kLaneCount; }
 

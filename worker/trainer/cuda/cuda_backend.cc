@@ -123,6 +123,7 @@ class GpuBackend : public Backend {
     if (!point.backend.empty() && point.backend != kName) {
       return absl::UnimplementedError(StrCat("backend: the point asks for '", point.backend, "', this is ", kName));
     }
+    RETURN_IF_ERROR(CheckKernelsServe(point, kName));
     RETURN_IF_ERROR(CheckSize(point));
     return BlocksFor(point).status();
   }

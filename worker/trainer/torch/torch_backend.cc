@@ -273,6 +273,7 @@ class TorchEngine : public SlotEngine {
   const std::string& name() const override { return name_; }
   const std::string& build() const override { return build_; }
   int64_t memory_bytes() const override { return memory_bytes_; }
+  absl::Status Serves(const PointSpec& point) const override { return CheckKernelsServe(point, name_); }
   int Slots(const PointSpec&) const override { return slots_; }
 
   absl::StatusOr<std::unique_ptr<SlotModel>> Make(int, const PointSpec& point, const Library& library) override {
