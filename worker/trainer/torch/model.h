@@ -1,11 +1,13 @@
-// The family `xt` as plain torch::nn modules: a pre-norm transformer in the manner of x-transformers with LayerNorm
-// gains only, bias-free attention and head, exact GELU, untied head, no dropout (docs/science.md, section "Models").
+// What the models of the torch back end share: their weights, what a forward pass reads and gives, and the one list of
+// families. A family is one .cc file beside this and one line of MakeModel.
 //
-// Shape letters: b batch, N seq_len, B width, H heads, d head_dim, V vocab, T targets per item.
+// Shape letters: b batch, N seq_len, B width, H heads, d head_dim, m MlpWidth, V vocab, T targets per item, O outputs
+// per target (V, or 1 with loss mse), A activations that the head reads (B, in family mlp m).
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
+#include <memory>
 #include <vector>
 
 #include "common/point.h"
@@ -14,17 +16,17 @@
 namespace capsweep::trainer {
 
 // All weights of a model in one tensor [layout.total] and the gradients of the trained ones in another [layout.train].
-// Modules hold leaf views into them, so that the optimizer and zero_grad are a few operations on two tensors instead of
-// a few on each parameter: at these sizes the number of operations is what a step costs.
+// Models hold leaf views into them, so that the optimizer and zeroing are a few operations on two tensors instead of a
+// few on each parameter: at these sizes the number of operations is what a step costs.
 class FlatWeights {
  public:
   // Takes `values` over; its dtype and device become the model's.
   FlatWeights(ParamLayout layout, torch::Tensor values);
 
-  // A leaf over the adjacent tensors first..last of a layer, rows stacked: [rows, cols], or [cols] for a vector. A
-  // trained leaf's gradient is its part of `grads`.
-  torch::Tensor Leaf(Role first, Role last, int64_t layer = 0);
-  torch::Tensor Leaf(Role role, int64_t layer = 0) { return Leaf(role, role, layer); }
+  // A leaf over the adjacent tensors first..last of a layer, rows stacked: [rows, cols], or [rows * cols] for vectors.
+  // A trained leaf's gradient is its part of `grads`. Undefined where the layout has no such tensor.
+  torch::Tensor Leaf(Role first, Role last, int64_t layer = 0) const;
+  torch::Tensor Leaf(Role role, int64_t layer = 0) const { return Leaf(role, role, layer); }
 
   const ParamLayout& layout() const { return layout_; }
   torch::Tensor values() const { return values_; }    // [layout.total]
@@ -38,70 +40,69 @@ class FlatWeights {
   torch::Tensor grads_;
 };
 
-// Self-attention: q, k, v B -> H·d and out H·d -> B without biases, scores scaled by d^-1/2.
-class AttentionImpl : public torch::nn::Module {
+// The dropout of one training step: a pure function of the point and the step's number.
+class Dropout {
  public:
-  // `last_only`: forward_last will be called, else forward.
-  AttentionImpl(FlatWeights& weights, const PointSpec& point, int64_t layer, bool last_only);
+  enum class Place { kAttention, kMlp };
 
-  torch::Tensor forward(const torch::Tensor& x);  // [b·N, B] -> [b·N, B]
-  // Attention from the last position alone; `last` is that position of x. [b·N, B], [b, B] -> [b, B]
-  torch::Tensor forward_last(const torch::Tensor& x, const torch::Tensor& last);
+  Dropout(const PointSpec& point, int64_t step) : point_(point), step_(step) {}
+
+  // Elements of x set to 0 with the point's probability, the others scaled up. x: [b·N, B], or with `last_only` the
+  // last positions [b, B], which get the masks that they have among all.
+  torch::Tensor Apply(const torch::Tensor& x, int64_t layer, Place place, bool last_only) const;
 
  private:
-  int64_t seq_len_, heads_, head_dim_;
-  double scale_;
-  torch::Tensor qkv_;   // [3·H·d, B], or
-  torch::Tensor q_;     // [H·d, B] and
-  torch::Tensor kv_;    // [2·H·d, B]
-  torch::Tensor out_;   // [B, H·d]
-  torch::Tensor mask_;  // [N, N], -inf above the diagonal; undefined where every position sees all
+  const PointSpec& point_;
+  int64_t step_;
 };
-TORCH_MODULE(Attention);
 
-// B -> 4B -> B with biases and exact GELU.
-class MlpImpl : public torch::nn::Module {
+class Model {
  public:
-  MlpImpl(FlatWeights& weights, int64_t layer);
-  torch::Tensor forward(const torch::Tensor& x);  // [rows, B] -> [rows, B]
+  virtual ~Model() = default;
+
+  // What the head reads of the positions with targets: [b·T, A], in family mlp [b, A]. `input`: [b, N] int64 tokens, or
+  // [b, N, vector_dim]. `dropout`: null in evaluation.
+  virtual torch::Tensor Activations(const torch::Tensor& input, const Dropout* dropout) const = 0;
+  virtual torch::Tensor Head(const torch::Tensor& activations) const = 0;  // -> [b·T, O]
+
+  torch::Tensor Forward(const torch::Tensor& input, const Dropout* dropout = nullptr) const {
+    return Head(Activations(input, dropout));
+  }
+};
+
+// `first_target`: input position of the first target (0 outside lm). `trim`: in mode label, compute for the last
+// position only what nothing else reads, which is exact; false is for tests. Both weights and point outlive the model.
+std::unique_ptr<Model> MakeModel(const FlatWeights& weights, const PointSpec& point, int64_t first_target,
+                                 bool trim = true);
+
+// The families, each in its own file.
+std::unique_ptr<Model> MakeTransformer(const FlatWeights& weights, const PointSpec& point, int64_t first_target,
+                                       bool trim);  // xt and gpt2
+std::unique_ptr<Model> MakeMlpModel(const FlatWeights& weights, const PointSpec& point);
+std::unique_ptr<Model> MakeKsModel(const FlatWeights& weights, const PointSpec& point, bool trim);
+
+// The loss of a batch, mean over targets: nats of cross entropy, or with mse the squared distance to targets of -1 (for
+// label 0) and 1. outputs [b·T, O], targets [b·T] int64.
+torch::Tensor MeanLoss(const PointSpec& point, const torch::Tensor& outputs, const torch::Tensor& targets);
+
+// Logits [b·T, V] to count with. With mse the output y becomes (-y, y): the larger one is the sign of y, and the
+// label's probability reads as the logistic function of 2y.
+torch::Tensor AsLogits(const PointSpec& point, const torch::Tensor& outputs);
+
+// Parts of models. `bias` may be undefined.
+torch::Tensor Linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias = {});
+torch::Tensor Activate(Activation activation, const torch::Tensor& x);  // softmax: over the last dimension
+torch::Tensor LastPosition(const torch::Tensor& x, int64_t seq_len);    // [b·N, B] -> [b, B]
+
+// B -> m -> B with biases; frozen where the point freezes it.
+class MlpBlock {
+ public:
+  MlpBlock(const FlatWeights& weights, const PointSpec& point, int64_t layer);
+  torch::Tensor operator()(const torch::Tensor& x) const;  // [rows, B] -> [rows, B]
 
  private:
-  torch::Tensor up_weight_, up_bias_, down_weight_, down_bias_;
+  Activation activation_;
+  torch::Tensor up_weight_, up_bias_, down_weight_, down_bias_;  // [m, B], [m], [B, m], [B]
 };
-TORCH_MODULE(Mlp);
-
-class LayerImpl : public torch::nn::Module {
- public:
-  LayerImpl(FlatWeights& weights, const PointSpec& point, int64_t layer, bool last_only);
-  torch::Tensor forward(const torch::Tensor& x);  // [b·N, B] -> [b·N, B], with last_only -> [b, B]
-
- private:
-  int64_t seq_len_;
-  bool last_only_;
-  torch::Tensor attention_norm_, mlp_norm_;  // [B] gains
-  Attention attention_{nullptr};
-  Mlp mlp_{nullptr};
-};
-TORCH_MODULE(Layer);
-
-class XtModelImpl : public torch::nn::Module {
- public:
-  // `first_target`: input position of the first target (0 outside lm). `trim`: in mode label, compute the last layer
-  // for the last position only, which is exact, because nothing else reaches the loss; false is for tests.
-  XtModelImpl(FlatWeights& weights, const PointSpec& point, int64_t first_target, bool trim = true);
-
-  torch::Tensor forward(const torch::Tensor& tokens);  // [b, N] int64 -> logits [b·T, V]
-
- private:
-  torch::Tensor Embed(const torch::Tensor& tokens);            // [b, N] -> [b·N, B]
-  torch::Tensor OutputPositions(const torch::Tensor& hidden);  // [b·N, B] -> [b·T, B]
-
-  Mode mode_;
-  int64_t seq_len_, width_, first_target_;
-  bool trim_;
-  torch::Tensor token_embedding_, position_embedding_, final_norm_, head_;
-  std::vector<Layer> layers_;
-};
-TORCH_MODULE(XtModel);
 
 }  // namespace capsweep::trainer
