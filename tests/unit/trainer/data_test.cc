@@ -1,9 +1,13 @@
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <set>
 #include <vector>
 
+#include "common/file.h"
+#include "common/hash.h"
 #include "gtest/gtest.h"
 #include "worker/trainer/data/distribution.h"
 #include "worker/trainer/data/library.h"
@@ -260,6 +264,33 @@ TEST(LibraryTest, TooFewDifferentItemsAreRefusedByFieldInsteadOfDrawnForEver) {
     EXPECT_NE(library.status().ToString().find(field), std::string::npos) << library.status();
     EXPECT_NE(library.status().ToString().find("lower"), std::string::npos) << library.status();
   }
+}
+
+TEST(LibraryTest, FileGivesItsFirstItemsAndTheNextOnesAreHeldOut) {
+  const std::string path = testing::TempDir() + "library_" + RandomHexId() + ".csv";
+  const std::string text = "a,b,c,d\n1,2,3,4\n5,6,7,8\n1,0,3,2\n9,9,9,9\n";
+  ASSERT_TRUE(WriteFileAtomic(path, text).ok());
+  PointSpec point = LibraryPoint(Mode::kLabel, 2, 3, 10);
+  point.file = path, point.file_hash = Sha256Hex(text), point.heldout_size = 1, point.steps = 1;
+  ASSERT_TRUE(ValidatePoint(point).ok()) << ValidatePoint(point);
+  const auto label = MakeLibrary(point);
+  ASSERT_TRUE(label.ok()) << label.status();
+  EXPECT_EQ(label->items, 2);
+  EXPECT_EQ(label->tokens, (std::vector<int32_t>{1, 2, 3, 5, 6, 7}));
+  EXPECT_EQ(label->target_tokens, (std::vector<int32_t>{4, 8}));
+  EXPECT_EQ(label->heldout->tokens, (std::vector<int32_t>{1, 0, 3}));
+  EXPECT_EQ(label->heldout->target_tokens, (std::vector<int32_t>{2}));
+  point.mode = Mode::kSeq, point.seq_len = 2;
+  EXPECT_EQ(MakeLibrary(point)->target_tokens, (std::vector<int32_t>{3, 4, 7, 8}));
+  point.mode = Mode::kLm, point.seq_len = 4;
+  const auto lm = MakeLibrary(point);
+  EXPECT_EQ(lm->first_target, 1);
+  EXPECT_EQ(lm->target_tokens, (std::vector<int32_t>{2, 3, 4, 6, 7, 8}));
+  EXPECT_EQ(lm->heldout->target_tokens, (std::vector<int32_t>{0, 3, 2}));
+  point.file_hash[0] = point.file_hash[0] == '0' ? '1' : '0';
+  EXPECT_TRUE(absl::IsFailedPrecondition(MakeLibrary(point).status()));
+  EXPECT_EQ(unlink(path.c_str()), 0);
+  EXPECT_TRUE(absl::IsNotFound(MakeLibrary(point).status()));
 }
 
 // The integers of format 1: they are part of a point's identity and must never move.

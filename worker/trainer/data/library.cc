@@ -8,6 +8,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/hash/hash.h"
 #include "absl/types/span.h"
+#include "common/data_file.h"
 #include "common/status.h"
 #include "common/text.h"
 #include "worker/trainer/data/distribution.h"
@@ -163,6 +164,19 @@ void DrawTargets(const PointSpec& point, Library& library) {
   }
 }
 
+// The first library.items items of the point's file.
+absl::Status ReadItems(const PointSpec& point, Library& library) {
+  ASSIGN_OR_RETURN(const DataFile file, LoadDataFile(point.file));
+  RETURN_IF_ERROR(CheckDataFits(file, point));
+  library.targets = point.mode == Mode::kLm ? 0 : MaxTargets(point);
+  for (int64_t item = 0; item < library.items; ++item) {
+    const auto row = file.values.begin() + item * file.columns;
+    library.tokens.insert(library.tokens.end(), row, row + library.seq_len);
+    library.target_tokens.insert(library.target_tokens.end(), row + library.seq_len, row + file.columns);
+  }
+  return absl::OkStatus();
+}
+
 // Moves the items from `items` on into the library's held-out part.
 void SplitHeldout(int64_t items, Library& library) {
   if (items == library.items) {
@@ -191,9 +205,13 @@ absl::StatusOr<Library> MakeLibrary(const PointSpec& point) {
   Library library;
   library.items = point.dataset_size + point.heldout_size;
   library.seq_len = point.seq_len;
-  RETURN_IF_ERROR(DrawUniqueItems(point, point.dataset_size, library));
-  if (point.mode != Mode::kLm) {
-    DrawTargets(point, library);
+  if (!point.file.empty()) {
+    RETURN_IF_ERROR(ReadItems(point, library));
+  } else {
+    RETURN_IF_ERROR(DrawUniqueItems(point, point.dataset_size, library));
+    if (point.mode != Mode::kLm) {
+      DrawTargets(point, library);
+    }
   }
   SplitHeldout(point.dataset_size, library);
   if (point.mode == Mode::kLm) {
