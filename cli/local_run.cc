@@ -205,7 +205,6 @@ ProgressFrame LocalRun::Frame(const core::SweepCounts& counts, Instant now) {
   frame.architectures_settled = counts.cells_settled;
   if (counts.planning) {
     frame.eta_seconds = -1;  // how many points are to come is not known
-    frame.architectures = std::max<int64_t>(frame.architectures, 1);
   }
   frame.best = best_;
   return frame;
