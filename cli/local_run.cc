@@ -127,6 +127,9 @@ absl::Status LocalRun::Submit(const SweepSpec& sweep) {
   if (submitted->done_points > 0) {
     StrAppend(&text, ", ", FormatCount(submitted->done_points), " of them already measured");
   }
+  if (submitted->searches) {
+    StrAppend(&text, "; it searches: which points follow depends on results");
+  }
   console_.err << text << std::endl;
   return absl::OkStatus();
 }
@@ -198,6 +201,11 @@ ProgressFrame LocalRun::Frame(const core::SweepCounts& counts, Instant now) {
                       : counts.eta_seconds >= 0 ? counts.eta_seconds
                       : own_rate > 0            ? open / own_rate
                                                 : -1;
+  frame.architectures = counts.cells;
+  frame.architectures_settled = counts.cells_settled;
+  if (counts.planning) {
+    frame.eta_seconds = -1;  // how many points are to come is not known
+  }
   frame.best = best_;
   return frame;
 }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "cli/run_search.h"
 #include "common/text.h"
 
 namespace capsweep::cli {
@@ -19,11 +20,22 @@ int64_t Settled(const ProgressFrame& frame) {
 }
 
 bool Over(const ProgressFrame& frame) {
-  return Settled(frame) >= frame.points;
+  return Settled(frame) >= frame.points && frame.architectures_settled >= frame.architectures;
 }
 
-int Percent(const ProgressFrame& frame) {
-  return frame.points == 0 ? 100 : static_cast<int>(Settled(frame) * 100 / frame.points);
+// What is done of what is known to be done: points, or architectures where points follow from results.
+double Share(const ProgressFrame& frame) {
+  const int64_t all = frame.architectures > 0 ? frame.architectures : frame.points;
+  const int64_t settled = frame.architectures > 0 ? frame.architectures_settled : Settled(frame);
+  return all == 0 ? 1.0 : static_cast<double>(settled) / static_cast<double>(all);
+}
+
+std::string Counts(const ProgressFrame& frame) {
+  if (frame.architectures > 0) {
+    return SearchProgressText(frame.architectures, frame.architectures_settled, frame.points);
+  }
+  return absl::StrFormat("%s/%s %3d%%", FormatCount(Settled(frame)), FormatCount(frame.points),
+                         static_cast<int>(frame.points == 0 ? 100 : Settled(frame) * 100 / frame.points));
 }
 
 std::string Rate(double per_second) {
@@ -35,9 +47,7 @@ std::string Rate(double per_second) {
 }
 
 std::string Bar(const ProgressFrame& frame, int cells, bool unicode) {
-  const double share =
-      frame.points == 0 ? 1.0 : static_cast<double>(Settled(frame)) / static_cast<double>(frame.points);
-  const int full = std::clamp(static_cast<int>(share * cells), 0, cells);
+  const int full = std::clamp(static_cast<int>(Share(frame) * cells), 0, cells);
   std::string bar;
   for (int i = 0; i < cells; ++i) {
     bar += i < full ? (unicode ? "█" : "#") : (unicode ? "░" : "-");
@@ -48,15 +58,17 @@ std::string Bar(const ProgressFrame& frame, int cells, bool unicode) {
 }  // namespace
 
 std::string RenderBar(const ProgressFrame& frame, int columns, bool unicode, bool color) {
-  const std::string counts =
-      absl::StrFormat("%s/%s %3d%%", FormatCount(Settled(frame)), FormatCount(frame.points), Percent(frame));
+  const std::string counts = Counts(frame);
   // From the most important to the least; the tail is dropped where the line is too short.
   std::vector<std::string> parts;
   if (frame.failed > 0) {
     parts.push_back(StrCat(FormatCount(frame.failed), " failed"));
   }
-  parts.push_back(Over(frame) ? StrCat("took ", FormatDuration(frame.elapsed_seconds))
-                              : StrCat("ETA ", FormatDuration(frame.eta_seconds)));
+  if (Over(frame)) {
+    parts.push_back(StrCat("took ", FormatDuration(frame.elapsed_seconds)));
+  } else if (frame.architectures == 0) {
+    parts.push_back(StrCat("ETA ", FormatDuration(frame.eta_seconds)));
+  }
   if (const std::string rate = Rate(frame.rate_per_second); !rate.empty()) {
     parts.push_back(rate);
   }
@@ -87,7 +99,8 @@ std::string RenderBar(const ProgressFrame& frame, int columns, bool unicode, boo
 }
 
 std::string RenderLine(const ProgressFrame& frame) {
-  std::string line = StrCat(frame.sweep, ": ", frame.done, " of ", frame.points, " points done, ", frame.running,
+  const std::string search = frame.architectures > 0 ? StrCat(Counts(frame), ", ") : "";
+  std::string line = StrCat(frame.sweep, ": ", search, frame.done, " of ", frame.points, " points done, ", frame.running,
                             " running, ", frame.failed, " failed");
   if (const std::string rate = Rate(frame.rate_per_second); !rate.empty()) {
     StrAppend(&line, ", ", rate);

@@ -15,6 +15,7 @@ struct ProgressFrame {
   double rate_per_second = 0;  // 0 = unknown yet
   double eta_seconds = -1;     // < 0 = unknown
   double elapsed_seconds = 0;
+  int64_t architectures = 0, architectures_settled = 0;  // of a sweep that searches; 0 = it does not
   std::string best;  // "412 items (heads 3, width 32, seq_len 8)"; "" = no result yet
 };
 

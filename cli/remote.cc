@@ -75,6 +75,8 @@ store::SweepProgress FromProto(const v1::SweepStatus& status) {
   progress.pending = status.pending();
   progress.rate_per_second = status.rate_per_second();
   progress.eta_seconds = status.eta_seconds();
+  progress.architectures = status.architectures();
+  progress.architectures_settled = status.architectures_settled();
   return progress;
 }
 

@@ -14,7 +14,7 @@
 #include "common/status.h"
 #include "common/sweep/parse.h"
 #include "common/text.h"
-#include "coordinator/plan/grid.h"
+#include "coordinator/plan/search.h"
 
 namespace capsweep::cli {
 namespace {
@@ -36,7 +36,7 @@ absl::Status CheckProgram(const std::string& path) {
 // Everything that can be wrong with what the user gave, before anything is created.
 absl::StatusOr<SweepSpec> Validate(const RunArguments& options) {
   ASSIGN_OR_RETURN(SweepSpec sweep, LoadSweep(options.spec));
-  RETURN_IF_ERROR(plan::EnumerateGrid(sweep, [](const PointSpec&) { return absl::OkStatus(); }));
+  RETURN_IF_ERROR(plan::EnumerateSweep(sweep, [](const PointSpec&) { return absl::OkStatus(); }));
   RETURN_IF_ERROR(ValidateDevices(options.devices));
   if (!options.plot.empty()) {
     RETURN_IF_ERROR(PlotFormatFor(options.plot).status());
@@ -100,8 +100,10 @@ absl::StatusOr<int> Run(const RunArguments& options, Console& console) {
   RunReportOptions report;
   report.database = database;
   report.sweep = sweep.name;
-  report.fit = !options.no_fit;
-  report.plot = !options.no_plot;
+  // Of a minimum network no capacity is measured.
+  report.fit = !options.no_fit && sweep.measure != "minnet";
+  report.plot = !options.no_plot && sweep.measure != "minnet";
+  report.capacities = !MeasureSearches(sweep.measure);
   report.plot_path = options.plot.empty() ? DefaultPlotPath(database, sweep.name) : options.plot;
   RETURN_IF_ERROR(WriteRunReport(report, console));
   if (outcome.done < outcome.points) {

@@ -4,6 +4,7 @@
 
 #include "cli/fit_options.h"
 #include "cli/plot.h"
+#include "cli/run_search.h"
 #include "cli/source.h"
 #include "cli/summary.h"
 #include "common/status.h"
@@ -50,9 +51,14 @@ absl::Status WriteRunReport(const RunReportOptions& options, Console& console) {
     console.out << groups.status().message() << "\n";
     return absl::OkStatus();
   }
-  console.out << "\n"
-              << CapacityText(*groups, kTableRows,
-                              StrCat("capsweep results ", options.sweep, " --cells --db ", options.database));
+  if (options.capacities) {
+    console.out << "\n"
+                << CapacityText(*groups, kTableRows,
+                                StrCat("capsweep results ", options.sweep, " --cells --db ", options.database));
+  } else {
+    ASSIGN_OR_RETURN(const std::string found, SearchText(*source, options.sweep));
+    console.out << "\n" << found;
+  }
   ecm::FitReport report;
   int64_t id = 0;
   std::string why;

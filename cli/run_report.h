@@ -10,6 +10,7 @@ namespace capsweep::cli {
 
 struct RunReportOptions {
   std::string database, sweep;
+  bool capacities = true;  // the table of capacities; a sweep that searches has a table of what it found in its place
   bool fit = true;
   bool plot = true;
   std::string plot_path;

@@ -1,6 +1,7 @@
 #include "cli/status_table.h"
 
 #include "cli/console.h"
+#include "cli/run_search.h"
 #include "cli/table.h"
 #include "common/text.h"
 
@@ -32,6 +33,10 @@ std::string StatusText(const std::vector<store::SweepProgress>& sweeps) {
                FormatCount(sweep.running), FormatCount(sweep.pending),
                RateKnown(sweep) ? StrCat(FormatNumber(sweep.rate_per_second, 3), "/s") : "",
                EtaKnown(sweep) ? FormatDuration(sweep.eta_seconds) : ""});
+    if (sweep.architectures > 0 && !IsOver(sweep)) {
+      StrAppend(&reasons, sweep.sweep, ": ",
+                SearchProgressText(sweep.architectures, sweep.architectures_settled, sweep.points), "\n");
+    }
     if (!sweep.reason.empty()) {
       StrAppend(&reasons, sweep.sweep, ": ", sweep.reason, "\n");
     }
@@ -42,11 +47,13 @@ std::string StatusText(const std::vector<store::SweepProgress>& sweeps) {
 store::Table StatusToTable(const std::vector<store::SweepProgress>& sweeps) {
   store::Table table;
   table.columns = {"sweep",   "state",   "points",          "done",        "failed",
-                   "running", "pending", "rate_per_second", "eta_seconds", "reason"};
+                   "running", "pending", "rate_per_second", "eta_seconds", "reason", "architectures", "architectures_settled"};
   for (const store::SweepProgress& sweep : sweeps) {
     table.rows.push_back({sweep.sweep, sweep.state, sweep.points, sweep.done, sweep.failed, sweep.running,
                           sweep.pending, RateKnown(sweep) ? store::Cell(sweep.rate_per_second) : store::Cell(),
-                          EtaKnown(sweep) ? store::Cell(sweep.eta_seconds) : store::Cell(), sweep.reason});
+                          EtaKnown(sweep) ? store::Cell(sweep.eta_seconds) : store::Cell(), sweep.reason,
+                          sweep.architectures > 0 ? store::Cell(sweep.architectures) : store::Cell(),
+                          sweep.architectures > 0 ? store::Cell(sweep.architectures_settled) : store::Cell()});
   }
   return table;
 }

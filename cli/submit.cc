@@ -1,13 +1,16 @@
 // capsweep submit, extend, retry, pause, resume, cancel: verbs that change sweeps at a coordinator.
+#include <algorithm>
 #include <memory>
 
 #include "cli/app.h"
 #include "cli/remote.h"
 #include "cli/source.h"
+#include "cli/table.h"
 #include "common/file.h"
 #include "common/status.h"
 #include "common/sweep/parse.h"
 #include "common/text.h"
+#include "coordinator/plan/search.h"
 
 namespace capsweep::cli {
 namespace {
@@ -24,10 +27,29 @@ void AddCoordinatorOption(CLI::App& verb, std::string& address) {
       ->type_name("HOST:PORT");
 }
 
+// The points that a search begins with, for a dry run.
+std::string FirstRunsText(const std::vector<PointSpec>& points) {
+  constexpr size_t kShown = 20;
+  TextTable table({"heads", "width", "layers", "seq_len", "dataset_size", "seed"});
+  for (size_t i = 0; i < std::min(kShown, points.size()); ++i) {
+    const PointSpec& p = points[i];
+    table.Add({StrCat(p.heads), StrCat(p.width), StrCat(p.layers), StrCat(p.seq_len), StrCat(p.dataset_size),
+               StrCat(p.init_seed)});
+  }
+  std::string text = table.ToString(2);
+  if (points.size() > kShown) {
+    StrAppend(&text, "  … and ", FormatCount(static_cast<int64_t>(points.size() - kShown)), " more\n");
+  }
+  return text;
+}
+
 std::string SubmitText(const v1::SubmitSweepResponse& response, bool dry_run, const std::string& address) {
   std::string text = StrCat("sweep ", response.sweep(), ": ", FormatCount(response.points()), " points, ",
                             FormatCount(response.new_points()), " new, ", FormatCount(response.known_points()),
                             " known before, ", FormatCount(response.done_points()), " already measured\n");
+  if (response.searches()) {
+    StrAppend(&text, "the sweep searches: how many points it needs is not known beforehand; these are the first\n");
+  }
   if (response.points() > response.done_points()) {
     StrAppend(&text, "left to do: ", FormatCount(response.points() - response.done_points()), " points in ",
               FormatCount(response.shapes()), response.shapes() == 1 ? " shape" : " shapes", ", at most about ",
@@ -57,6 +79,14 @@ absl::StatusOr<int> Submit(const SubmitOptions& options, bool extend, Console& c
   request.set_dry_run(options.dry_run);
   request.set_priority(options.priority);
   ASSIGN_OR_RETURN(const v1::SubmitSweepResponse response, remote->Submit(request, extend));
+  if (options.dry_run && response.searches()) {
+    std::vector<PointSpec> first;
+    RETURN_IF_ERROR(plan::EnumerateSweep(spec, [&first](const PointSpec& point) {
+      first.push_back(point);
+      return absl::OkStatus();
+    }));
+    console.out << FirstRunsText(first);
+  }
   console.out << SubmitText(response, options.dry_run, remote->address());
   return kExitOk;
 }

@@ -13,6 +13,7 @@
 #include "common/sweep/fields.h"
 #include "common/sweep/formulas.h"
 #include "common/sweep/scalars.h"
+#include "common/sweep/search.h"
 #include "common/sweep/yaml_tree.h"
 #include "common/text.h"
 
@@ -23,12 +24,11 @@ using sweep::Errors;
 using sweep::YamlNode;
 
 constexpr std::array<std::string_view, 4> kSections = {"task", "model", "data", "train"};
-constexpr std::array<std::string_view, 5> kLaterMeasures = {"mac", "mls", "minnet", "assoc", "adaptive"};
 constexpr int64_t kMaxSeeds = 1'000'000;
 constexpr int64_t kMaxPoints = 10'000'000;
 
 std::vector<std::string_view> TopLevelNames() {
-  return {"sweep", "task", "model", "data", "train", "repeats", "seeds", "measure", "where", "limits"};
+  return {"sweep", "task", "model", "data", "train", "repeats", "seeds", "measure", "search", "where", "limits"};
 }
 
 std::vector<std::string_view> NamesOfSection(std::string_view section) {
@@ -85,7 +85,9 @@ class Reader {
       has_seeds_ = true;
       if (auto seeds = sweep::ReadSeeds(node, errors_)) spec_.seeds = std::move(*seeds);
     } else if (name == "measure") {
-      ReadMeasure(node);
+      sweep::ReadMeasure(node, spec_, errors_);
+    } else if (name == "search") {
+      search_ = &node;  // read when the measure is known
     } else if (name == "where") {
       ReadWhere(node);
     } else if (name == "limits") {
@@ -163,16 +165,6 @@ class Reader {
     }
   }
 
-  void ReadMeasure(const YamlNode& node) {
-    const bool scalar = node.kind == YamlNode::Kind::kScalar;
-    if (scalar && node.text == "grid") return;
-    if (scalar && std::find(kLaterMeasures.begin(), kLaterMeasures.end(), node.text) != kLaterMeasures.end()) {
-      errors_.Add(node.line, "measure", StrCat(node.text, " is not available in this version; use grid"));
-      return;
-    }
-    errors_.Add(node.line, "measure", StrCat(sweep::Describe(node), " is unknown; use grid"));
-  }
-
   void ReadWhere(const YamlNode& node) {
     std::string text(absl::StripAsciiWhitespace(node.text));
     if (text.starts_with('=')) text = std::string(absl::StripAsciiWhitespace(text.substr(1)));
@@ -235,6 +227,8 @@ class Reader {
     }
     std::sort(spec_.axes.begin(), spec_.axes.end(),
               [](const Axis& a, const Axis& b) { return sweep::FieldId(a.field) < sweep::FieldId(b.field); });
+    sweep::ReadSearch(search_, spec_, errors_);
+    sweep::CheckSearchedFields(spec_, errors_);
     sweep::CompileFormulas(spec_, errors_);
   }
 
@@ -250,6 +244,7 @@ class Reader {
   bool has_seeds_ = false;
   bool has_repeats_ = false;
   int repeats_line_ = 0;
+  const YamlNode* search_ = nullptr;
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -27,6 +28,24 @@ struct SweepLimits {
   int64_t max_points = 2'000'000;
 };
 
+// Settings of a measure that searches: which points are asked for depends on results. docs/sweep-file.md, "search".
+struct SearchSpec {
+  int line = 0;  // 0 = the file leaves them out
+  // mac, mls: the first library size; 0 = worked out from the parameters of each architecture.
+  int64_t start = 0;
+  int64_t max_doublings = 10;  // mac: of the library after the first
+  // mls
+  int64_t restarts = 3;
+  double tolerance = 0.03;
+  int64_t largest = 100'000'000;
+  // minnet: the size that is made as small as possible, over from, from + step, ... up to `to`.
+  std::string knob;
+  int64_t from = 0, to = 0, step = 1;
+  int64_t trials = 10;
+  double lr_low = 1e-4, lr_high = 3e-2;
+  double warmup_low = 0, warmup_high = 0.2;
+};
+
 // Invariant (established by ParseSweep): every field known, every value of the right type and in range on its own,
 // expressions parse, know all their names and have no cycle.
 struct SweepSpec {
@@ -36,9 +55,16 @@ struct SweepSpec {
   std::string where;            // "" = no constraint
   int where_line = 0;
   std::string measure = "grid";
+  int measure_line = 0;
+  SearchSpec search;
   SweepLimits limits;
   std::string text;       // the file as given
   std::string file_name;  // for messages
 };
+
+// Whether the points of a sweep with this measure depend on results, so that their number is not known beforehand.
+inline bool MeasureSearches(std::string_view measure) {
+  return measure == "mac" || measure == "mls" || measure == "minnet";
+}
 
 }  // namespace capsweep

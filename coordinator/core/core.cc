@@ -152,7 +152,12 @@ std::vector<SweepCounts> Core::Sweeps(Instant now) const {
     c.failed = sweep.Count(PointState::kFailed);
     c.cancelled = sweep.Count(PointState::kCancelled);
     c.rate_per_second = sweep.rate.PerSecond(now);
-    if (sweep.Open() == 0) {
+    c.planning = sweep.planning;
+    c.cells = sweep.cells;
+    c.cells_settled = sweep.cells_settled;
+    if (sweep.planning) {
+      c.eta_seconds = -1;  // nobody knows how many points are to come
+    } else if (sweep.Open() == 0) {
       c.eta_seconds = 0;
     } else if (sweep.row.state == SweepState::kRunning && speed > 0) {
       // Sweeps that go first use the same devices.
@@ -167,6 +172,24 @@ std::vector<SweepCounts> Core::Sweeps(Instant now) const {
     out.push_back(std::move(c));
   }
   return out;
+}
+
+std::vector<Searching> Core::SearchingSweeps() const {
+  std::vector<Searching> out;
+  for (const Sweep& sweep : state_->sweeps) {
+    if (sweep.planning && sweep.row.state == SweepState::kRunning) {
+      out.push_back({sweep.row.sweep, sweep.mark});
+    }
+  }
+  return out;
+}
+
+int64_t Core::Slots() const {
+  int64_t slots = 0;
+  for (const auto& [name, kind] : state_->kinds) {
+    slots += kind.slots;
+  }
+  return slots;
 }
 
 double Core::EstimateWallSeconds(double cost_seconds) const {

@@ -33,6 +33,14 @@ struct SweepCounts {
   int64_t points = 0, done = 0, failed = 0, running = 0, pending = 0, cancelled = 0;
   double rate_per_second = 0;  // of accepted results, over the last minutes this process has seen
   double eta_seconds = -1;     // < 0 = unknown; from remaining cost and the devices' measured speed
+  bool planning = false;       // it searches, and its planner may want more points
+  int64_t cells = 0, cells_settled = 0;  // as last planned; 0 = not known, or no search
+};
+
+// A running sweep that searches, for its planner.
+struct Searching {
+  SweepId sweep;
+  uint64_t mark = 0;  // grows with every change that the planner goes by; see SweepPlanned
 };
 
 struct DeviceView {
@@ -59,9 +67,13 @@ class Core {
   // Reads; no side effects.
   std::vector<SweepCounts> Sweeps(Instant now) const;
   std::vector<WorkerView> Workers(Instant now) const;
+  // Running sweeps whose planner may want more points.
+  std::vector<Searching> SearchingSweeps() const;
   // Why a point or sweep is not running, in sentences for people.
   std::string ExplainPoint(PointId point, Instant now) const;
   std::string ExplainSweep(SweepId sweep, Instant now) const;
+  // Slots of the devices that may get work now.
+  int64_t Slots() const;
   // Seconds of work left over the connected devices' measured speed; cost is in reference core-seconds.
   double EstimateWallSeconds(double cost_seconds) const;  // < 0 = no device
 

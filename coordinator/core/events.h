@@ -65,6 +65,7 @@ struct SweepRow {
   int32_t priority = 0;
   int64_t max_failures = 20;
   int64_t attempts = 3;
+  bool searches = false;  // which points it asks for depends on results: it is not finished before its planner says so
 };
 
 // A sweep was stored or extended. `points` holds the rows of this sweep that the core may not know yet or whose sweeps
@@ -72,6 +73,17 @@ struct SweepRow {
 struct SweepStored {
   SweepRow sweep;
   std::vector<PointRow> points;
+  bool plans = true;  // false: nothing of what its planner goes by has changed (its own points, the same file again)
+};
+
+// The planner of a sweep that searches has looked at the results behind SweepCounts::mark, and its points are stored.
+// Taken as complete only if nothing has changed since.
+struct SweepPlanned {
+  SweepId sweep;
+  uint64_t mark = 0;
+  int64_t cells = 0, settled = 0;  // architectures searched, and those that are no longer
+  bool complete = false;           // it wants nothing more
+  std::string error;               // not empty: it cannot go on, and why; the sweep is stopped
 };
 
 // An attempt that was running when the last coordinator ended.
@@ -176,7 +188,7 @@ struct ChangeWorker {
   WorkerVerb verb = WorkerVerb::kDrain;
 };
 
-using Event = std::variant<Recovered, SweepStored, WorkerSync, SyncAbandoned, Tick, StoreCommitted, StoreUnwritable,
+using Event = std::variant<Recovered, SweepStored, SweepPlanned, WorkerSync, SyncAbandoned, Tick, StoreCommitted, StoreUnwritable,
                            StoreWritable, ChangeSweep, ChangeWorker>;
 
 // ---------------------------------------------------------------- effects

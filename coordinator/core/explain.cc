@@ -173,6 +173,11 @@ std::string Core::ExplainSweep(SweepId sweep_id, Instant now) const {
           "`capsweep retry` makes its failed points pending and goes on; `capsweep resume` goes on without them.");
       break;
     case SweepState::kRunning:
+      if (sweep.planning) {
+        said.push_back(sweep.cells > 0 ? absl::StrCat("It searches: ", sweep.cells_settled, " of ", sweep.cells,
+                                                      " architectures are settled, further points follow from results.")
+                                       : "It searches: further points follow from results.");
+      }
       if (sweep.Count(PointState::kPending) > 0) {
         const bool outranked = std::any_of(s.ready.begin(), s.ready.end(), [&](const auto& other) {
           return other.first < -int64_t{sweep.row.priority};

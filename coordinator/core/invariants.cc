@@ -41,7 +41,10 @@ void CheckSweep(const Sweep& sweep, const Expected& e) {
     Check(sweep.by_cost.contains({-want.second, key}), "order of group ", key, " of sweep ", name);
   }
   Check(sweep.row.state != SweepState::kFinished || sweep.Open() == 0, "finished sweep ", name, " has open points");
-  Check((sweep.row.state != SweepState::kRunning && sweep.row.state != SweepState::kPaused) || sweep.Open() > 0,
+  Check(sweep.row.state != SweepState::kFinished || !sweep.planning, "finished sweep ", name, " may want more points");
+  Check(!sweep.planning || sweep.row.searches, "sweep ", name, " plans though it does not search");
+  Check((sweep.row.state != SweepState::kRunning && sweep.row.state != SweepState::kPaused) || sweep.Open() > 0 ||
+            sweep.planning,
         "sweep ", name, " is not finished though all its points are settled");
 }
 

@@ -65,6 +65,7 @@ void Core::State::AddToSweep(PointIndex index, SweepIndex sweep_index) {
   p.sweep_set = InternSweeps(std::move(set));
   Sweep& sweep = sweeps[sweep_index];
   ++sweep.counts[static_cast<size_t>(p.state)];
+  ++sweep.mark;
   if (p.state == PointState::kPending || p.state == PointState::kRunning) {
     sweep.open_cost_us += CostMicros(p);
   }
@@ -96,6 +97,7 @@ void Core::State::SetState(PointIndex index, PointState state) {
   p.state = state;
   if (opened != 0) {
     for (SweepIndex i : SweepsOf(p)) {
+      ++sweeps[i].mark;
       SettleSweep(sweeps[i]);
     }
   }
@@ -114,7 +116,7 @@ void Core::State::FailPoint(PointIndex index, const std::string& reason) {
   for (SweepIndex i : SweepsOf(p)) {
     Sweep& sweep = sweeps[i];
     const int64_t failed = sweep.Count(PointState::kFailed);
-    if (sweep.row.state == SweepState::kRunning && sweep.Open() > 0 && failed >= sweep.row.max_failures) {
+    if (sweep.row.state == SweepState::kRunning && (sweep.Open() > 0 || sweep.planning) && failed >= sweep.row.max_failures) {
       ChangeState(sweep, SweepState::kStopped,
                   absl::StrCat(failed, " points failed (limits.max_failures is ", sweep.row.max_failures,
                                "); the last one, point ", p.id.value(), ": ", reason),

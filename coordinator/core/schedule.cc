@@ -219,6 +219,13 @@ void Core::State::Dispatch() {
 Duration Core::State::NextCall(const Worker& worker) const {
   const double interval = ToSeconds(options.sync_interval);
   double seconds = interval;
+  // A planner is about to follow what was just reported: whoever has nothing else to do calls at once and is held.
+  const bool more_may_come = std::any_of(sweeps.begin(), sweeps.end(), [](const Sweep& sweep) {
+    return sweep.planning && sweep.row.state == SweepState::kRunning;
+  });
+  if (more_may_come && ready_points == 0) {
+    seconds = worker.held.empty() ? 0 : interval / 4;
+  }
   const std::vector<Load> loads = Loads(worker);
   for (size_t d = 0; d < loads.size(); ++d) {
     const Device& device = worker.devices[d];

@@ -95,6 +95,10 @@ struct Sweep {
   absl::flat_hash_map<GroupKey, Group> groups;
   absl::btree_set<std::pair<int64_t, GroupKey>> by_cost;
   bool ready = false;  // Invariant: running with pending points <=> member of State::ready
+  // More points may come, so having none open does not finish it. Only of sweeps that search.
+  bool planning = false;
+  uint64_t mark = 1;  // grows with every change that its planner goes by
+  int64_t cells = 0, cells_settled = 0;
   RateMeter rate;
 
   int64_t Count(PointState s) const { return counts[static_cast<size_t>(s)]; }
@@ -250,12 +254,14 @@ struct Core::State {
   // sweeps.cc: recovery, stored sweeps, sweep states and verbs.
   void On(const Recovered& event);
   void On(const SweepStored& event);
+  void On(const SweepPlanned& event);
   void On(const ChangeSweep& event);
   SweepIndex PutSweep(const SweepRow& row);
   void PutPoint(const PointRow& row);
   void RecoverAttempt(const RunningAttempt& attempt);
   void ChangeState(Sweep& sweep, SweepState state, std::string reason, const char* audit);
-  void SettleSweep(Sweep& sweep);  // finished, or running again, by its counts
+  void Replan(Sweep& sweep);       // of sweeps that search: more points may come
+  void SettleSweep(Sweep& sweep);  // finished, or running again, by its counts and its planner
   int64_t CancelSweep(SweepIndex index);
   int64_t RetryFailed(SweepIndex index);
 

@@ -21,6 +21,36 @@ void Core::State::On(const Recovered& event) {
     RecoverAttempt(attempt);
   }
   for (Sweep& sweep : sweeps) {
+    if (sweep.row.state != SweepState::kFinished) {
+      Replan(sweep);  // whether its planner had spoken is not stored; it says the same again
+    }
+    SettleSweep(sweep);
+  }
+}
+
+void Core::State::Replan(Sweep& sweep) {
+  if (sweep.row.searches && sweep.row.state != SweepState::kCancelled) {
+    sweep.planning = true;
+    ++sweep.mark;
+  }
+}
+
+void Core::State::On(const SweepPlanned& event) {
+  const auto found = sweep_by_id.find(event.sweep);
+  if (found == sweep_by_id.end()) {
+    return;
+  }
+  Sweep& sweep = sweeps[found->second];
+  if (!event.error.empty()) {
+    if (sweep.row.state == SweepState::kRunning && sweep.planning) {
+      ChangeState(sweep, SweepState::kStopped, absl::StrCat("the search cannot go on: ", event.error), "sweep_stopped");
+    }
+    return;
+  }
+  sweep.cells = event.cells;
+  sweep.cells_settled = event.settled;
+  if (event.complete && event.mark == sweep.mark) {
+    sweep.planning = false;
     SettleSweep(sweep);
   }
 }
@@ -39,6 +69,9 @@ void Core::State::On(const SweepStored& event) {
     }
   }
   Sweep& sweep = sweeps[index];
+  if (event.plans) {
+    Replan(sweep);
+  }
   if (sweep.row.state == SweepState::kCancelled) {
     CancelSweep(index);  // extending does not bring a cancelled sweep back
   }
@@ -48,7 +81,7 @@ void Core::State::On(const SweepStored& event) {
     total += n;
   }
   Note(known ? "sweep_extended" : "sweep_stored", sweep.row.name,
-       absl::StrCat(total, " points, ", sweep.Open(), " to do"));
+       absl::StrCat(total, " points, ", sweep.Open(), " to do", sweep.planning ? ", more may come" : ""));
 }
 
 // What the core knows of a sweep's state is newer than any row: the row may have been read before a batch was written.
@@ -137,9 +170,11 @@ void Core::State::ChangeState(Sweep& sweep, SweepState state, std::string reason
 
 void Core::State::SettleSweep(Sweep& sweep) {
   const SweepState state = sweep.row.state;
-  if (sweep.Open() == 0 && (state == SweepState::kRunning || state == SweepState::kPaused)) {
+  const bool over = sweep.Open() == 0 && !sweep.planning;
+  if (over && (state == SweepState::kRunning || state == SweepState::kPaused)) {
     ChangeState(sweep, SweepState::kFinished, "", "sweep_finished");
-  } else if (sweep.Open() > 0 && state == SweepState::kFinished) {
+  } else if (!over && state == SweepState::kFinished) {
+    Replan(sweep);  // what was found may change
     ChangeState(sweep, SweepState::kRunning, "", "sweep_reopened");
   }
 }
@@ -230,6 +265,7 @@ void Core::State::On(const ChangeSweep& event) {
       }
       if (state != SweepState::kCancelled) {
         ChangeState(sweep, SweepState::kCancelled, "cancelled by an operator", "sweep_cancelled");
+        sweep.planning = false;
         affected = CancelSweep(found->second);
       }
       break;
@@ -239,6 +275,7 @@ void Core::State::On(const ChangeSweep& event) {
       }
       affected = RetryFailed(found->second);
       if (affected > 0) {
+        Replan(sweep);
         Note("sweep_retried", sweep.row.name, absl::StrCat(affected, " failed points are pending again"));
       }
       if (state == SweepState::kStopped) {

@@ -151,6 +151,11 @@ void PointMaker::MoveTo(int64_t number) {
   Judge();
 }
 
+void PointMaker::Fix(int field, const Scalar& value) {
+  SetValue(field, value);
+  started_ = false;  // which steps use it is not kept: all are worked out again
+}
+
 void PointMaker::SetDigit(const Digit& digit) {
   if (digit.axis == nullptr) {
     SetSeed(spec_->seeds[digit.at]);

@@ -23,6 +23,10 @@ class PointMaker {
   // axes that moved is worked out again.
   void MoveTo(int64_t number);
 
+  // Sets a field that the file leaves out, for the points moved to from now on: expressions that use it follow.
+  // Precondition: the field is no axis of the sweep, and `value` has its type.
+  void Fix(int field, const Scalar& value);
+
   enum class Verdict { kWanted, kExcluded, kBad };
 
   // Of the point moved to last: excluded by `where`, or bad (an expression whose value is not a finite number in the

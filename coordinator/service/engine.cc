@@ -16,7 +16,8 @@
 #include "common/status.h"
 #include "common/sweep/parse.h"
 #include "common/text.h"
-#include "coordinator/plan/grid.h"
+#include "coordinator/plan/search.h"
+#include "coordinator/service/planner.h"
 #include "coordinator/service/store_reports.h"
 
 namespace capsweep::service {
@@ -56,6 +57,8 @@ struct Engine::Impl {
   // Applies the event and carries out its effects; replies are put into `ready`.
   void ApplyLocked(const core::Event& event, Ready& ready) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   void Complete(Ready ready);
+  void Apply(const core::Event& event);
+  PlannerLook Look();
   void SetHealth(const absl::Status& status);
   void AnswerOpenCalls(const absl::Status& status);
   absl::StatusOr<core::AdminReply> Change(core::Event event, core::Token token);
@@ -71,6 +74,7 @@ struct Engine::Impl {
   std::unique_ptr<store::Reader> reader;
   Mutex reader_mu;
   std::thread driver;
+  std::unique_ptr<Planner> planner;
   Instant started{};
   std::atomic<core::Token> last_token{0};
   std::atomic<bool> stopping{false};
@@ -111,6 +115,9 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
     MutexLock lock(&impl->mu);
     impl->ApplyLocked(std::move(loaded.recovered), ready);
   }
+  impl->planner = std::make_unique<Planner>(
+      impl->store.get(), &impl->submit_mu, [self] { return self->Look(); },
+      [self](const core::Event& event) { self->Apply(event); });
   impl->driver = std::thread([self] { self->Drive(); });
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
@@ -121,6 +128,7 @@ Engine::~Engine() {
   StopCalls();
   impl_->reports.Stop();
   impl_->driver.join();
+  impl_->planner.reset();
   impl_->AnswerOpenCalls(StoppingError());
   impl_->reader.reset();
   impl_->store.reset();
@@ -191,6 +199,20 @@ void Engine::Impl::Complete(Ready ready) {
   }
 }
 
+void Engine::Impl::Apply(const core::Event& event) {
+  Ready ready;
+  {
+    MutexLock lock(&mu);
+    ApplyLocked(event, ready);
+  }
+  Complete(std::move(ready));
+}
+
+PlannerLook Engine::Impl::Look() {
+  MutexLock lock(&mu);
+  return {core.SearchingSweeps(), core.Slots()};
+}
+
 void Engine::Impl::Drive() {
   std::vector<core::Event> events;
   absl::Status fatal;
@@ -219,6 +241,7 @@ void Engine::Impl::Drive() {
       }
     }
     Complete(std::move(ready));
+    planner->Wake();
     if (!fatal.ok()) {
       stopping = true;
       AnswerOpenCalls(absl::UnavailableError(StrCat("the store has failed: ", fatal.message())));
@@ -305,6 +328,7 @@ absl::StatusOr<SubmitCounts> Engine::Impl::CountOnly(const SweepSpec& sweep, con
   ASSIGN_OR_RETURN(const store::Store::DryRun run, store->CountSweep(sweep, points));
   SubmitCounts counts;
   counts.sweep = sweep.name;
+  counts.searches = MeasureSearches(sweep.measure);
   counts.points = run.counts.points;
   counts.new_points = run.counts.new_points;
   counts.known_points = run.counts.known_points;
@@ -320,7 +344,7 @@ absl::StatusOr<SubmitCounts> Engine::Submit(const std::string& text, const std::
                                             bool extend, bool dry_run) {
   ASSIGN_OR_RETURN(const SweepSpec sweep, ParseSweep(text, file_name));
   const store::Store::PointStream points = [&](const store::Store::PointVisitor& visit) {
-    return plan::EnumerateGrid(sweep, [&](const PointSpec& point) -> absl::Status {
+    return plan::EnumerateSweep(sweep, [&](const PointSpec& point) -> absl::Status {
       return impl_->stopping ? absl::CancelledError("the coordinator is stopping; nothing was stored") : visit(point);
     });
   };
@@ -339,6 +363,7 @@ absl::StatusOr<SubmitCounts> Engine::Submit(const std::string& text, const std::
   // Shapes and cost of what is left come from the rows the core is told of. A resubmission has none: count again.
   SubmitCounts counts;
   counts.sweep = sweep.name;
+  counts.searches = MeasureSearches(sweep.measure);
   bool counted = false;
   {
     MutexLock submitting(&impl_->submit_mu);
@@ -358,6 +383,7 @@ absl::StatusOr<SubmitCounts> Engine::Submit(const std::string& text, const std::
       counts.shapes = static_cast<int64_t>(shapes.size());
       counted = true;
     }
+    stored.event.plans = stored.created || extend;
     Ready ready;
     {
       MutexLock lock(&impl_->mu);

@@ -2,7 +2,8 @@
 // No gRPC in here; service/*_service.cc put it on the wire and `capsweep run` uses it in process.
 //
 // Threads. Every public method may be called from any thread. One driver thread sends ticks and carries what the
-// store's writer thread reports into the core; it never waits for anything but its queue.
+// store's writer thread reports into the core; it never waits for anything but its queue. One planner thread adds points
+// to sweeps that search (planner.h).
 // Locks, in the order in which they may be taken: submit_mu_ (one submission at a time, so that the core learns of
 // sweeps in the order in which they were stored) -> mu_ (core, open calls) -> the store's own. The driver's queue and
 // the details cache have leaf locks. Callbacks to callers run with no lock held.
@@ -48,6 +49,7 @@ struct SubmitCounts {
   int64_t shapes = 0;                 // among the points left to do
   double estimated_core_seconds = 0;  // of the points left to do
   double estimated_seconds = -1;      // < 0: no device connected
+  bool searches = false;              // more points follow from results; those counted are the first
 };
 
 class Engine {

@@ -53,6 +53,7 @@ absl::Status DoSubmit(Engine& engine, const v1::SubmitSweepRequest& request, boo
   response->set_shapes(counts.shapes);
   response->set_estimated_core_seconds(counts.estimated_core_seconds);
   response->set_estimated_seconds(std::max(0.0, counts.estimated_seconds));
+  response->set_searches(counts.searches);
   return absl::OkStatus();
 }
 
@@ -93,6 +94,8 @@ void FillSweep(const core::SweepCounts& sweep, v1::SweepStatus* out) {
   out->set_pending(sweep.pending);
   out->set_rate_per_second(sweep.rate_per_second);
   out->set_eta_seconds(sweep.eta_seconds);
+  out->set_architectures(sweep.cells);
+  out->set_architectures_settled(sweep.cells_settled);
 }
 
 void FillWorker(const core::WorkerView& worker, v1::WorkerStatus* out) {

@@ -9,7 +9,7 @@ namespace capsweep::store {
 namespace {
 
 absl::Status LoadSweeps(Database& db, std::vector<core::SweepRow>& sweeps) {
-  ASSIGN_OR_RETURN(Statement rows, db.Prepare("SELECT sweep_id, name, state, priority, max_failures, attempts "
+  ASSIGN_OR_RETURN(Statement rows, db.Prepare("SELECT sweep_id, name, state, priority, max_failures, attempts, measure "
                                               "FROM sweeps ORDER BY sweep_id"));
   while (true) {
     ASSIGN_OR_RETURN(const bool row, rows.Step());
@@ -25,6 +25,7 @@ absl::Status LoadSweeps(Database& db, std::vector<core::SweepRow>& sweeps) {
     sweep.priority = static_cast<int32_t>(rows.Int(3));
     sweep.max_failures = rows.Int(4);
     sweep.attempts = rows.Int(5);
+    sweep.searches = MeasureSearches(rows.Text(6));
     sweeps.push_back(std::move(sweep));
   }
 }

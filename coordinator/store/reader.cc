@@ -279,7 +279,8 @@ absl::StatusOr<std::vector<SweepProgress>> Reader::Progress(const std::string& s
   }
   ASSIGN_OR_RETURN(Statement rows,
                    impl_->db.Prepare("SELECT sweep, state, reason, points, done, failed, running, pending, "
-                                     "rate_per_second, coalesce(eta_seconds, -1) FROM v_progress "
+                                     "rate_per_second, coalesce(eta_seconds, -1), architectures, "
+                                     "architectures_settled FROM v_progress "
                                      "WHERE ?1 = '' OR sweep = ?1"));
   rows.Bind(1, sweep);
   std::vector<SweepProgress> out;
@@ -289,7 +290,8 @@ absl::StatusOr<std::vector<SweepProgress>> Reader::Progress(const std::string& s
       return out;
     }
     out.push_back({std::string(rows.Text(0)), std::string(rows.Text(1)), std::string(rows.Text(2)), rows.Int(3),
-                   rows.Int(4), rows.Int(5), rows.Int(6), rows.Int(7), rows.Real(8), rows.Real(9)});
+                   rows.Int(4), rows.Int(5), rows.Int(6), rows.Int(7), rows.Real(8), rows.Real(9),
+                   rows.Int(10), rows.Int(11)});
   }
 }
 

@@ -32,6 +32,7 @@ struct SweepProgress {
   std::string sweep, state, reason;
   int64_t points = 0, done = 0, failed = 0, running = 0, pending = 0;
   double rate_per_second = 0, eta_seconds = -1;
+  int64_t architectures = 0, architectures_settled = 0;  // of a sweep that searches; 0 = not known, or no search
 };
 
 class Reader {

@@ -211,6 +211,8 @@ CREATE TABLE events (
 
 // Every step but the first begins with this; the last one ends with the views.
 constexpr std::string_view kDropViews = R"sql(
+DROP VIEW IF EXISTS v_minnet;
+DROP VIEW IF EXISTS v_searches;
 DROP VIEW IF EXISTS v_workers;
 DROP VIEW IF EXISTS v_progress;
 DROP VIEW IF EXISTS v_capacity;
@@ -242,6 +244,23 @@ ALTER TABLE results ADD COLUMN heldout_loss REAL;                     -- NULL = 
 ALTER TABLE results ADD COLUMN neighbour_mean REAL;
 ALTER TABLE results ADD COLUMN neighbour_median REAL;
 ALTER TABLE curves ADD COLUMN heldout_loss REAL;
+)sql";
+
+// Version 3: what searches have found so far. Worked out again from results at any time; kept for those who only read.
+constexpr std::string_view kSearches = R"sql(
+CREATE TABLE searches (
+  sweep_id      INTEGER NOT NULL REFERENCES sweeps,
+  cell          INTEGER NOT NULL,          -- number of the architecture in the order of the file
+  point_id      INTEGER NOT NULL REFERENCES points,  -- a run of it; of a minnet that found a size, the run that showed it
+  state         TEXT    NOT NULL CHECK (state IN ('searching', 'settled', 'stopped')),
+  reason        TEXT    NOT NULL,
+  probes        INTEGER NOT NULL,          -- runs that decided
+  mac           REAL,                      -- NULL = not measured, or not yet
+  mac_unsettled INTEGER,
+  mls           REAL,
+  size          INTEGER,                   -- of minnet: the smallest value of the searched field that memorized
+  PRIMARY KEY (sweep_id, cell)
+) STRICT, WITHOUT ROWID;
 )sql";
 
 absl::Status SyncPath(const std::string& path) {
@@ -291,7 +310,9 @@ absl::Status ApplySteps(Database& db, int64_t current, const std::vector<Migrati
 
 const std::vector<Migration>& Migrations() {
   static const std::vector<Migration>* const kMigrations =
-      new std::vector<Migration>{{1, std::string(kTables)}, {2, StrCat(kDropViews, kRecipes, ViewsSql())}};
+      new std::vector<Migration>{{1, std::string(kTables)},
+                                 {2, StrCat(kDropViews, kRecipes)},
+                                 {3, StrCat(kDropViews, kSearches, ViewsSql())}};
   return *kMigrations;
 }
 

@@ -237,6 +237,23 @@ absl::StatusOr<StoredSweep> Store::AddSweep(const SweepSpec& sweep, int32_t prio
   return out;
 }
 
+absl::StatusOr<SearchInput> Store::ReadSearch(SweepId sweep) {
+  // A connection of its own: it must not hold up assignments.
+  ASSIGN_OR_RETURN(Database db, Database::Open(impl_->path, Database::Access::kRead));
+  ASSIGN_OR_RETURN(const Transaction snapshot, Transaction::BeginRead(db));
+  return ReadSearchRows(db, sweep);
+}
+
+absl::StatusOr<StoredSweep> Store::AddProbes(SweepId sweep, const std::vector<PointSpec>& points,
+                                             const std::vector<SearchRow>& found) {
+  StoredSweep out;
+  RETURN_IF_ERROR(impl_->writer->Run([&](Database& db) -> absl::Status {
+    ASSIGN_OR_RETURN(out, AddProbeRows(db, sweep, points, found, impl_->options.clock->WallMillis(), impl_->shapes));
+    return absl::OkStatus();
+  }));
+  return out;
+}
+
 absl::StatusOr<Store::DryRun> Store::CountSweep(const SweepSpec&, const PointStream& points) {
   // A connection of its own: counting a large sweep must not hold up assignments.
   ASSIGN_OR_RETURN(Database db, Database::Open(impl_->path, Database::Access::kRead));

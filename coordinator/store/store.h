@@ -32,6 +32,32 @@ struct StoredSweep {
   int64_t done_points = 0;   // of the sweep's points, already measured
 };
 
+// A sweep that searches, as its planner needs it.
+struct SearchInput {
+  struct Probe {
+    std::string point_key;
+    core::PointState state = core::PointState::kPending;
+    int64_t items_mem = 0;  // of done ones
+    double items_corr = 0;
+    std::string reason;  // of failed ones
+  };
+  std::string name, text, file_name;  // the sweep file
+  std::vector<Probe> probes;          // every point of the sweep
+};
+
+// A row of the table `searches`.
+struct SearchRow {
+  int64_t cell = 0;
+  std::string point_key;
+  std::string state, reason;
+  int64_t probes = 0;
+  std::optional<double> mac;
+  bool mac_unsettled = false;  // read where there is a mac
+  std::optional<double> mls;
+  std::optional<int64_t> size;
+  friend bool operator==(const SearchRow&, const SearchRow&) = default;
+};
+
 // What an assignment carries beside the ids.
 struct PointDetails {
   std::string point_key;
@@ -77,6 +103,13 @@ class Store {
   using PointStream = std::function<absl::Status(const PointVisitor&)>;
   absl::StatusOr<StoredSweep> AddSweep(const SweepSpec& sweep, int32_t priority, bool extend,
                                        const PointStream& points);
+
+  // Of a sweep that searches: its file and what became of its points, in one snapshot; and, in one transaction, more
+  // points (as AddSweep with `extend`, its file unchanged) and what was found so far, in place of the rows there are.
+  // FailedPrecondition if the sweep is cancelled. NotFound if there is no such sweep.
+  absl::StatusOr<SearchInput> ReadSearch(SweepId sweep);
+  absl::StatusOr<StoredSweep> AddProbes(SweepId sweep, const std::vector<PointSpec>& points,
+                                        const std::vector<SearchRow>& found);
 
   // The numbers AddSweep would report, storing nothing.
   struct DryRun {

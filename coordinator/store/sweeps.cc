@@ -19,11 +19,11 @@ struct KnownSweep {
   core::SweepState state = core::SweepState::kRunning;
   int32_t priority = 0;
   SweepLimits limits;
-  std::string text;
+  std::string text, measure;
 };
 
 absl::StatusOr<std::optional<KnownSweep>> Find(Database& db, const std::string& name) {
-  ASSIGN_OR_RETURN(Statement find, db.Prepare("SELECT sweep_id, state, priority, max_failures, attempts, text "
+  ASSIGN_OR_RETURN(Statement find, db.Prepare("SELECT sweep_id, state, priority, max_failures, attempts, text, measure "
                                               "FROM sweeps WHERE name = ?1"));
   find.Bind(1, name);
   ASSIGN_OR_RETURN(const bool found, find.Step());
@@ -39,11 +39,15 @@ absl::StatusOr<std::optional<KnownSweep>> Find(Database& db, const std::string& 
   known.limits.max_failures = find.Int(3);
   known.limits.attempts = find.Int(4);
   known.text = std::string(find.Text(5));
+  known.measure = std::string(find.Text(6));
   return std::optional<KnownSweep>(std::move(known));
 }
 
 core::SweepRow RowOf(const KnownSweep& known, const std::string& name) {
-  return {SweepId(known.id), name, known.state, known.priority, known.limits.max_failures, known.limits.attempts};
+  return {SweepId(known.id),         name,
+          known.state,               known.priority,
+          known.limits.max_failures, known.limits.attempts,
+          MeasureSearches(known.measure)};
 }
 
 absl::StatusOr<int64_t> CountPoints(Database& db, int64_t sweep) {
@@ -204,18 +208,19 @@ absl::StatusOr<KnownSweep> InsertSweep(Database& db, const SubmitRequest& reques
   insert.Bind(1, sweep.name).Bind(2, request.priority).Bind(3, sweep.limits.max_failures);
   insert.Bind(4, sweep.limits.attempts).Bind(5, sweep.measure).Bind(6, sweep.text).Bind(7, sweep.file_name);
   RETURN_IF_ERROR(insert.Bind(8, request.now_ms).Run());
-  return KnownSweep{db.LastRowId(), core::SweepState::kRunning, request.priority, sweep.limits, sweep.text};
+  return KnownSweep{db.LastRowId(), core::SweepState::kRunning, request.priority, sweep.limits, sweep.text,
+                    sweep.measure};
 }
 
 absl::Status UpdateSweep(Database& db, const SubmitRequest& request, const KnownSweep& known) {
   const SweepSpec& sweep = request.sweep;
   ASSIGN_OR_RETURN(Statement update,
                    db.Prepare("UPDATE sweeps SET state = ?2, priority = ?3, max_failures = ?4, attempts = ?5, "
-                              "text = ?6, file_name = ?7, changed_ms = ?8, "
+                              "text = ?6, file_name = ?7, changed_ms = ?8, measure = ?9, "
                               "reason = CASE WHEN state = ?2 THEN reason ELSE '' END WHERE sweep_id = ?1"));
   update.Bind(1, known.id).Bind(2, core::ToWord(known.state)).Bind(3, known.priority);
   update.Bind(4, sweep.limits.max_failures).Bind(5, sweep.limits.attempts).Bind(6, sweep.text);
-  return update.Bind(7, sweep.file_name).Bind(8, request.now_ms).Run();
+  return update.Bind(7, sweep.file_name).Bind(8, request.now_ms).Bind(9, sweep.measure).Run();
 }
 
 // The sweep as it stands, for a submission that changes nothing. Points the stream would yield count as known.
@@ -236,7 +241,9 @@ bool SameLimits(const SweepLimits& a, const SweepLimits& b) {
 absl::StatusOr<StoredSweep> Resubmit(Database& db, const KnownSweep& known, const SubmitRequest& request) {
   const SweepSpec& sweep = request.sweep;
   bool same = known.text == sweep.text;
-  if (!same && SameLimits(known.limits, sweep.limits)) {
+  // The first points of a search do not tell where it goes: there only the text counts.
+  if (!same && SameLimits(known.limits, sweep.limits) && !MeasureSearches(sweep.measure) &&
+      known.measure == sweep.measure) {
     ASSIGN_OR_RETURN(same, SamePoints(db, known.id, request.points));
   }
   if (!same) {
@@ -290,12 +297,99 @@ absl::StatusOr<StoredSweep> AddSweepRows(Database& db, const SubmitRequest& requ
   RETURN_IF_ERROR(request.points([&](const PointSpec& point) { return adder.Add(point); }));
   if (!out.created) {
     known->limits = sweep.limits;
+    known->measure = sweep.measure;
     if (known->state == core::SweepState::kFinished && adder.open_points() > 0) {
       known->state = core::SweepState::kRunning;
     }
     RETURN_IF_ERROR(UpdateSweep(db, request, *known));
   }
   out.event.sweep = RowOf(*known, sweep.name);
+  return out;
+}
+
+absl::StatusOr<SearchInput> ReadSearchRows(Database& db, SweepId sweep) {
+  SearchInput input;
+  {
+    ASSIGN_OR_RETURN(Statement find, db.Prepare("SELECT name, text, file_name FROM sweeps WHERE sweep_id = ?1"));
+    find.Bind(1, sweep.value());
+    ASSIGN_OR_RETURN(const bool found, find.Step());
+    if (!found) {
+      return absl::NotFoundError(StrCat("there is no sweep with id ", sweep.value()));
+    }
+    input.name = std::string(find.Text(0));
+    input.text = std::string(find.Text(1));
+    input.file_name = std::string(find.Text(2));
+  }
+  ASSIGN_OR_RETURN(Statement rows,
+                   db.Prepare("SELECT p.point_key, p.state, coalesce(r.items_mem, 0), coalesce(r.items_corr, 0.0), "
+                              "p.reason, r.point_id IS NULL FROM sweep_points sp JOIN points p USING (point_id) "
+                              "LEFT JOIN results r USING (point_id) WHERE sp.sweep_id = ?1"));
+  rows.Bind(1, sweep.value());
+  while (true) {
+    ASSIGN_OR_RETURN(const bool row, rows.Step());
+    if (!row) {
+      return input;
+    }
+    SearchInput::Probe probe;
+    probe.point_key = std::string(rows.Text(0));
+    if (!core::FromWord(rows.Text(1), probe.state) ||
+        (probe.state == core::PointState::kDone && rows.Int(5) != 0)) {
+      return absl::DataLossError(StrCat("point ", probe.point_key, " is '", rows.Text(1), "' against its result"));
+    }
+    probe.items_mem = rows.Int(2);
+    probe.items_corr = rows.Real(3);
+    probe.reason = std::string(rows.Text(4));
+    input.probes.push_back(std::move(probe));
+  }
+}
+
+namespace {
+
+absl::Status WriteFound(Database& db, int64_t sweep, const std::vector<SearchRow>& found) {
+  RETURN_IF_ERROR(db.Execute(StrCat("DELETE FROM searches WHERE sweep_id = ", sweep)));
+  ASSIGN_OR_RETURN(Statement insert,
+                   db.Prepare("INSERT INTO searches (sweep_id, cell, point_id, state, reason, probes, mac, "
+                              "mac_unsettled, mls, size) SELECT ?1, ?2, point_id, ?4, ?5, ?6, ?7, ?8, ?9, ?10 "
+                              "FROM points WHERE point_key = ?3"));
+  for (const SearchRow& row : found) {
+    insert.Bind(1, sweep).Bind(2, row.cell).Bind(3, row.point_key).Bind(4, row.state).Bind(5, row.reason);
+    insert.Bind(6, row.probes);
+    if (row.mac.has_value()) {
+      insert.Bind(7, *row.mac).Bind(8, row.mac_unsettled);
+    } else {
+      insert.BindNull(7).BindNull(8);
+    }
+    row.mls.has_value() ? insert.Bind(9, *row.mls) : insert.BindNull(9);
+    row.size.has_value() ? insert.Bind(10, *row.size) : insert.BindNull(10);
+    RETURN_IF_ERROR(insert.Run());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<StoredSweep> AddProbeRows(Database& db, SweepId sweep, const std::vector<PointSpec>& points,
+                                         const std::vector<SearchRow>& found, int64_t now_ms, ShapeNumbers& shapes) {
+  const std::string id = StrCat(sweep.value());
+  ASSIGN_OR_RETURN(const std::string name, db.QueryText("SELECT name FROM sweeps WHERE sweep_id = " + id));
+  ASSIGN_OR_RETURN(const std::optional<KnownSweep> known, Find(db, name));
+  if (!known.has_value()) {
+    return absl::NotFoundError(StrCat("there is no sweep with id ", id));
+  }
+  if (known->state == core::SweepState::kCancelled) {
+    return absl::FailedPreconditionError(StrCat("sweep ", name, " is cancelled"));
+  }
+  StoredSweep out;
+  ASSIGN_OR_RETURN(out.points, CountPoints(db, known->id));
+  ASSIGN_OR_RETURN(out.done_points, CountDone(db, known->id));
+  ASSIGN_OR_RETURN(PointAdder adder, PointAdder::Make(db, known->id, shapes, out));
+  for (const PointSpec& point : points) {
+    RETURN_IF_ERROR(adder.Add(point));
+  }
+  RETURN_IF_ERROR(WriteFound(db, known->id, found));
+  RETURN_IF_ERROR(db.Execute(StrCat("UPDATE sweeps SET changed_ms = ", now_ms, " WHERE sweep_id = ", id)));
+  out.event.sweep = RowOf(*known, name);
+  out.event.plans = false;
   return out;
 }
 

@@ -23,6 +23,13 @@ struct SubmitRequest {
 // Store::AddSweep inside the caller's transaction.
 absl::StatusOr<StoredSweep> AddSweepRows(Database& db, const SubmitRequest& request, ShapeNumbers& shapes);
 
+// Store::ReadSearch; only reads.
+absl::StatusOr<SearchInput> ReadSearchRows(Database& db, SweepId sweep);
+
+// Store::AddProbes inside the caller's transaction.
+absl::StatusOr<StoredSweep> AddProbeRows(Database& db, SweepId sweep, const std::vector<PointSpec>& points,
+                                         const std::vector<SearchRow>& found, int64_t now_ms, ShapeNumbers& shapes);
+
 // Store::CountSweep; only reads.
 absl::StatusOr<Store::DryRun> CountSweepRows(Database& db, const Store::PointStream& points);
 

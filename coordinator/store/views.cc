@@ -85,15 +85,63 @@ SELECT
   train_loss_mean, heldout_loss_mean, neighbour_mean, neighbour_median, epochs_mean, steps_mean, seconds_mean, n_memorized, n_budget
 FROM cells;
 
+CREATE VIEW v_searches AS
+SELECT
+  s.name AS sweep, s.measure AS measure, f.cell AS cell, f.state AS state, f.reason AS reason, f.probes AS probes,
+  f.mac AS mac, f.mac_unsettled AS mac_unsettled, f.mls AS mls, f.size AS size,
+  p.mode AS mode, p.vocab AS vocab, p.seq_len AS seq_len, p.lm_targets AS lm_targets,
+  p.family AS family, p.layers AS layers, p.heads AS heads, p.head_dim AS head_dim, p.width AS width,
+  p.freeze_mlp AS freeze_mlp, p.mlp_width AS mlp_width, p.activation AS activation, p.positions AS positions,
+  p.dropout AS dropout, p.tokens AS tokens, p.zipf_s AS zipf_s, p.negbin_r AS negbin_r, p.negbin_p AS negbin_p,
+  p.vector_dim AS vector_dim, p.file_hash AS file_hash, p.optimizer AS optimizer, p.lr AS lr, p.schedule AS schedule,
+  p.lr_final AS lr_final, p.warmup AS warmup, p.momentum AS momentum, p.weight_decay AS weight_decay,
+  p.clip_norm AS clip_norm, p.loss AS loss, p.batch_size AS batch_size, p.backend AS pinned_backend,
+  p.dataset_size AS dataset_size, p.data_seed AS data_seed, p.init_seed AS init_seed,
+  p.budget_epochs AS budget_epochs, p.budget_steps AS budget_steps,
+  p.params_total AS params_total, p.params_train AS params_train, f.point_id AS point_id
+FROM searches f
+JOIN sweeps s ON s.sweep_id = f.sweep_id
+JOIN points p ON p.point_id = f.point_id;
+
 CREATE VIEW v_capacity AS
+WITH best AS (
+  SELECT
+    sweep, )sql" ARCHITECTURE R"sql(, params_total, params_train,
+    max(items_corr_mean) AS capacity, items_corr_sd AS capacity_sd, items_mem_mean AS items_mem,
+    items_mem_sd AS items_mem_sd, bits_mem_mean AS bits_mem, dataset_size, budget_epochs, budget_steps, n,
+    n_budget, COUNT(*) AS cells, max(items_corr_mean) / params_train AS capacity_per_param
+  FROM v_cells
+  GROUP BY
+    sweep, )sql" ARCHITECTURE R"sql(
+),
+found AS (
+  SELECT sweep, )sql" ARCHITECTURE R"sql(,
+    max(mac) AS mac, max(mac_unsettled) FILTER (WHERE mac IS NOT NULL) AS mac_unsettled, max(mls) AS mls
+  FROM v_searches
+  WHERE measure <> 'minnet'
+  GROUP BY sweep, )sql" ARCHITECTURE R"sql(
+)
 SELECT
   sweep, )sql" ARCHITECTURE R"sql(, params_total, params_train,
-  max(items_corr_mean) AS capacity, items_corr_sd AS capacity_sd, items_mem_mean AS items_mem,
-  items_mem_sd AS items_mem_sd, bits_mem_mean AS bits_mem, dataset_size, budget_epochs, budget_steps, n,
-  n_budget, COUNT(*) AS cells, max(items_corr_mean) / params_train AS capacity_per_param
-FROM v_cells
-GROUP BY
-  sweep, )sql" ARCHITECTURE R"sql(;
+  capacity, capacity_sd, items_mem, items_mem_sd, bits_mem, dataset_size, budget_epochs, budget_steps, n,
+  n_budget, cells, capacity_per_param,
+  CASE WHEN s.measure IN ('grid', 'assoc') THEN capacity ELSE found.mac END AS mac,
+  found.mac_unsettled AS mac_unsettled, found.mls AS mls
+FROM best
+JOIN sweeps s ON s.name = best.sweep
+LEFT JOIN found USING (sweep, )sql" ARCHITECTURE R"sql();
+
+CREATE VIEW v_minnet AS
+SELECT
+  sweep, mode, vocab, seq_len, lm_targets, family, layers, heads, head_dim, width, mlp_width, freeze_mlp, activation,
+  positions, tokens, vector_dim, file_hash, optimizer, schedule, batch_size, loss, pinned_backend, budget_epochs,
+  budget_steps, dataset_size, data_seed, state, reason, size,
+  CASE WHEN size IS NOT NULL THEN params_total END AS params_total,
+  CASE WHEN size IS NOT NULL THEN params_train END AS params_train,
+  CASE WHEN size IS NOT NULL THEN lr END AS lr, CASE WHEN size IS NOT NULL THEN warmup END AS warmup,
+  probes AS trials
+FROM v_searches
+WHERE measure = 'minnet';
 
 CREATE VIEW v_progress AS
 WITH now AS (SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS ms),
@@ -112,13 +160,18 @@ recent AS (
 ),
 rates AS (
   SELECT sweep_id, 1000.0 * n / max(1000, (SELECT ms FROM now) - first_ms) AS rate FROM recent
+),
+found AS (
+  SELECT sweep_id, COUNT(*) AS cells, SUM(state <> 'searching') AS settled FROM searches GROUP BY sweep_id
 )
 SELECT
   s.name AS sweep, s.state AS state, s.reason AS reason, coalesce(c.points, 0) AS points, coalesce(c.done, 0) AS done,
   coalesce(c.failed, 0) AS failed, coalesce(c.running, 0) AS running, coalesce(c.pending, 0) AS pending,
   coalesce(c.cancelled, 0) AS cancelled, coalesce(r.rate, 0.0) AS rate_per_second,
-  CASE WHEN s.state = 'running' THEN (c.running + c.pending) / r.rate END AS eta_seconds
+  CASE WHEN s.state = 'running' AND s.measure NOT IN ('mac', 'mls', 'minnet') THEN (c.running + c.pending) / r.rate END AS eta_seconds,
+  coalesce(f.cells, 0) AS architectures, coalesce(f.settled, 0) AS architectures_settled
 FROM sweeps s
+LEFT JOIN found f ON f.sweep_id = s.sweep_id
 LEFT JOIN counts c ON c.sweep_id = s.sweep_id
 LEFT JOIN rates r ON r.sweep_id = s.sweep_id;
 

@@ -44,7 +44,9 @@ TEST(StatusJsonTest, HasTheDocumentedKeysAndNullForWhatIsUnknown) {
                                   {"pending", 3},
                                   {"rate_per_second", 2.0},
                                   {"eta_seconds", 2.5},
-                                  {"reason", ""}}));
+                                  {"reason", ""},
+                                  {"architectures", nullptr},
+                                  {"architectures_settled", nullptr}}));
   const auto unknown = nlohmann::json::parse(StatusToJson({Progress("running", 0, -1)}).at(0));
   EXPECT_TRUE(unknown["rate_per_second"].is_null());
   EXPECT_TRUE(unknown["eta_seconds"].is_null());

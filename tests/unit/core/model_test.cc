@@ -145,7 +145,8 @@ class World {
                            .name = absl::StrCat("s", sweep),
                            .priority = Below(3),
                            .max_failures = 1'000'000,
-                           .attempts = 1'000'000};
+                           .attempts = 1'000'000,
+                           .searches = sweep == 2};
     store_.sweeps.try_emplace(sweep, event.sweep);
     for (int64_t id = first; id <= last; ++id) {
       PointRow& row = store_.points[id];
@@ -161,7 +162,21 @@ class World {
     Do(event);
   }
 
+  // The planner of sweep 2, sometimes late: what it says of an earlier mark must not finish the sweep.
+  void Plan() {
+    SweepPlanned event;
+    event.sweep = SweepId(2);
+    event.complete = Chance(50);
+    for (const Searching& sweep : core_->SearchingSweeps()) {
+      event.mark = Chance(50) ? sweep.mark : sweep.mark - 1;
+    }
+    Do(event);
+  }
+
   void Step() {
+    if (Chance(3)) {
+      Plan();
+    }
     now_ += std::chrono::milliseconds(Below(faults_ && Chance(1) ? 40'000 : 300));
     switch (Below(8)) {
       case 0:

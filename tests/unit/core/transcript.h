@@ -5,6 +5,9 @@
 //   > options lost_limit=N         a new Core
 //   > sweep 1 : 1..3 4:7:20        stores sweep 1 with points 1 to 3 (shape 0, cost 10 s) and 4 (shape 7, cost 20 s);
 //                                  options before the colon: prio=P max_failures=N attempts=N cost=S state=WORD
+//                                  searches (its planner may want more) probes (points its planner has added)
+//   > planned 1 complete [mark=N] | planned 1 [cells=N] [settled=N] [error=TEXT]
+//                                  the planner of sweep 1 has spoken, about all that has happened unless a mark is given
 //   > recover sweep=1 points=1..3 [done=2/1] [running=1/1@w1#a]
 //   > sync w1 [#b] [seq=N] [slots=N] [devices=N] [kind=K] [wait=S] [remaining=S] [hold=1/1,2/1] [leaving] [draining]
 //          [notready] [result=1/1[=SECONDS]] [badkey=1/1] [fail=1/1:cause[:pack]] [handback=1/1[+]]
@@ -163,6 +166,7 @@ class Transcript {
     if (o.count("state")) {
       FromWord(o["state"], row.state);
     }
+    row.searches = o.count("searches") > 0;
     return row;
   }
 
@@ -202,6 +206,8 @@ class Transcript {
       return ParseSweep(words);
     } else if (verb == "recover") {
       return ParseRecovered(Options_(words));
+    } else if (verb == "planned") {
+      return ParsePlanned(words);
     } else if (verb == "sync") {
       return ParseSync(words);
     } else if (verb == "tick") {
@@ -231,10 +237,26 @@ class Transcript {
     }
     auto options = Options_(Words(words.begin() + 1, words.begin() + static_cast<int64_t>(colon)));
     event.sweep = Row(std::stoll(words.at(0)), options);
+    event.plans = options.count("probes") == 0;
     const double cost = options.count("cost") ? std::stod(options["cost"]) : 10;
     for (size_t i = colon + 1; i < words.size(); ++i) {
       AddPoints(words[i], cost, event.sweep.sweep, event.points);
     }
+    return event;
+  }
+
+  Event ParsePlanned(const Words& words) const {
+    SweepPlanned event;
+    event.sweep = SweepId(std::stoll(words.at(0)));
+    for (const Searching& sweep : core_->SearchingSweeps()) {
+      event.mark = sweep.sweep == event.sweep ? sweep.mark : event.mark;
+    }
+    auto o = Options_(Words(words.begin() + 1, words.end()));
+    event.mark = o.count("mark") ? std::stoull(o["mark"]) : event.mark;
+    event.complete = o.count("complete") > 0;
+    event.cells = o.count("cells") ? std::stoll(o["cells"]) : 0;
+    event.settled = o.count("settled") ? std::stoll(o["settled"]) : 0;
+    event.error = o["error"];
     return event;
   }
 
