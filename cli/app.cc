@@ -91,6 +91,7 @@ int RunCommandLine(const std::vector<std::string>& arguments, Console& console) 
   AddResultsVerbs(verbs);
   AddFitVerb(verbs);
   AddDesignVerb(verbs);
+  AddSuggestVerb(verbs);
   AddPlotVerb(verbs);
   AddExecVerbs(verbs);
   return verbs.Run(arguments, console);

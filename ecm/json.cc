@@ -90,6 +90,7 @@ Json PointToJson(const PredictedRow& point) {
   out["repeats"] = row.repeats;
   out["dataset_size"] = row.dataset_size > 0 ? Number(row.dataset_size) : Json(nullptr);
   out["budget_steps"] = row.budget_steps > 0 ? Number(row.budget_steps) : Json(nullptr);
+  out["budget_epochs"] = row.budget_in_epochs && row.budget > 0 ? Number(row.budget) : Json(nullptr);
   return out;
 }
 
@@ -197,6 +198,9 @@ PredictedRow ReadPoint(const Json& json) {
   point.row.repeats = ReadInt(json, "repeats");
   point.row.dataset_size = ReadNumber(json, "dataset_size", 0);
   point.row.budget_steps = ReadNumber(json, "budget_steps", 0);
+  point.row.budget = ReadNumber(json, "budget_epochs", 0);
+  point.row.budget_in_epochs = point.row.budget > 0;
+  if (!point.row.budget_in_epochs) point.row.budget = point.row.budget_steps;
   point.predicted = ReadNumber(json, "predicted", kMissing);
   point.lower = ReadNumber(json, "lower", kMissing);
   point.upper = ReadNumber(json, "upper", kMissing);

@@ -125,8 +125,9 @@ std::vector<Split> MakeFolds(const std::vector<Row>& rows, uint64_t seed) {
 
 HeldOut HoldOutForm(const Form& form, const Split& split, const FitSettings& settings, const Theta& start) {
   const FitData data = MakeFitData(split.training, settings.weighting);
-  SearchSettings search_settings{
-      .starts = std::max(kFewestHeldOutStarts, settings.starts / 2), .seed = settings.seed, .threads = settings.threads};
+  SearchSettings search_settings{.starts = std::max(kFewestHeldOutStarts, settings.starts / 2),
+                                 .seed = settings.seed,
+                                 .threads = settings.threads};
   search_settings.hints = {Unscale(form, start, 1 / data.scale)};
   const FormSearch search = SearchForm(form, data, search_settings);
   HeldOut out;
