@@ -57,7 +57,7 @@ absl::StatusOr<const ecm::GroupFit*> ChooseGroup(const ecm::FitReport& report, c
                "; choose one with --group FIELD=VALUE (for example --group freeze_mlp=true). Groups:", titles));
   }
   if (!chosen[0]->error.empty()) {
-    return absl::FailedPreconditionError(StrCat("this group could not be fitted: ", chosen[0]->error));
+    return absl::FailedPreconditionError(chosen[0]->error);
   }
   return chosen[0];
 }

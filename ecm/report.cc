@@ -96,6 +96,25 @@ std::vector<PredictedRow> SelectRows(const std::vector<Row>& rows) {
   return points;
 }
 
+// What became of the rows that cannot be used, and what to do about the most frequent reason; "" if all can.
+std::string WhyLeftOut(const std::vector<PredictedRow>& points) {
+  std::map<std::string, int> reasons;
+  for (const PredictedRow& point : points) {
+    if (!point.used) ++reasons[point.why_not_used.substr(0, point.why_not_used.find(':'))];
+  }
+  if (reasons.empty()) return "; measure more widths, heads or sequence lengths";
+  std::vector<std::string> parts;
+  std::string most;
+  for (const auto& [reason, count] : reasons) {
+    parts.push_back(absl::StrCat(count, " ", reason));
+    if (most.empty() || count > reasons[most]) most = reason;
+  }
+  const std::string fix = most == "censored"    ? "; give those cells a larger dataset_size"
+                          : most == "at chance" ? "; train those cells longer, or on smaller libraries"
+                                                : "; measure more cells";
+  return absl::StrCat(" (left out: ", absl::StrJoin(parts, ", "), ")", fix);
+}
+
 // The public parameters: items, and NaN for a branch that the variant lacks.
 std::map<std::string, double> NamedParameters(const Variant& variant, const Theta& theta) {
   const Form& form = *variant.form;
@@ -204,9 +223,9 @@ class GroupFitter {
     FitForms();
     FitBaselines();
     if (fitted_.empty()) {
-      fit_.error = absl::StrCat("nothing could be fitted: ", rows_.size(), " of ", fit_.rows,
-                                " rows can be used, and the smallest form needs 5; measure more widths, heads or "
-                                "sequence lengths");
+      fit_.error =
+          absl::StrCat("nothing could be fitted: the smallest form needs ", data_.heads_levels == 1 ? 4 : 5,
+                       " rows, and ", rows_.size(), " of ", fit_.rows, " can be used", WhyLeftOut(fit_.points));
       fit_.saturation_reason = "no form could be fitted";
       return std::move(fit_);
     }

@@ -11,6 +11,7 @@
 #include <sstream>
 #include <tuple>
 
+#include "ecm/random.h"
 #include "ecm/report.h"
 #include "ecm/statistics.h"
 #include "ecm/suggest.h"
