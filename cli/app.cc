@@ -91,6 +91,7 @@ int RunCommandLine(const std::vector<std::string>& arguments, Console& console) 
   AddResultsVerbs(verbs);
   AddFitVerb(verbs);
   AddDesignVerb(verbs);
+  AddSuggestVerb(verbs);
   AddPlotVerb(verbs);
   AddAnalyzeVerb(verbs);
   AddExecVerbs(verbs);

@@ -37,6 +37,7 @@ void AddStatusVerbs(Verbs& verbs);   // status workers explain
 void AddResultsVerbs(Verbs& verbs);  // results query
 void AddFitVerb(Verbs& verbs);       // fit
 void AddDesignVerb(Verbs& verbs);    // design
+void AddSuggestVerb(Verbs& verbs);   // suggest
 void AddPlotVerb(Verbs& verbs);      // plot
 void AddExecVerbs(Verbs& verbs);     // coordinator worker version
 
