@@ -92,6 +92,7 @@ int RunCommandLine(const std::vector<std::string>& arguments, Console& console) 
   AddFitVerb(verbs);
   AddDesignVerb(verbs);
   AddPlotVerb(verbs);
+  AddReportVerb(verbs);
   AddExecVerbs(verbs);
   return verbs.Run(arguments, console);
 }
