@@ -50,10 +50,15 @@ absl::StatusOr<Points> ReadPoints(Source& source, const std::string& sweep) {
   return points;
 }
 
+// The stored fit where it has seen all results. Bootstrap draws do not change what is fitted, so a fit that has them
+// serves where none are asked for.
 absl::StatusOr<ecm::FitReport> FitOf(Source& source, const FigureRequest& request,
                                      const std::vector<ecm::Group>& groups) {
-  ASSIGN_OR_RETURN(const int64_t id, FindCurrentFit(source, request.sweep, SettingsToJson(request.fit)));
-  if (id != 0) {
+  FitOptions with_draws = request.fit;
+  if (with_draws.bootstrap == 0) with_draws.bootstrap = FitOptions().bootstrap;
+  for (const FitOptions& options : {request.fit, with_draws}) {
+    ASSIGN_OR_RETURN(const int64_t id, FindCurrentFit(source, request.sweep, SettingsToJson(options)));
+    if (id == 0) continue;
     ASSIGN_OR_RETURN(const std::string json, source.Fit(id));
     return ecm::ReportFromJson(json);
   }
