@@ -100,7 +100,7 @@ Panel HeldOutPanel(const FigureData& data, const HeldOut& held_out, const std::v
   }
   Panel panel{.title = title, .x = WidthAxis(measured), .y = CapacityAxis(data)};
   if (band.points.size() > 1) panel.series.push_back(std::move(band));
-  panel.series.push_back({.title = "predicted from fewer heads",
+  panel.series.push_back({.title = "predicted",
                           .style = 1,
                           .mark = Mark::kLine,
                           .points = ModelOverWidth(&held_out.fit, held_out.heads, rows[0].row.seq_len, measured)});

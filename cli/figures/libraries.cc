@@ -2,12 +2,12 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <set>
 #include <vector>
 
 #include "absl/strings/str_format.h"
 #include "cli/figures/figures.h"
 #include "cli/figures/shared.h"
+#include "common/text.h"
 #include "ecm/statistics.h"
 
 namespace capsweep::figures {
@@ -42,44 +42,50 @@ std::string PairWords(const std::vector<LibraryPair>& pairs) {
   return text + absl::StrFormat("; their correlation is r = %.3f.", correlation);
 }
 
+Panel LibraryPanel(const std::vector<LibraryPair>& pairs, const std::string& name, const Levels& styles) {
+  Panel panel{.x = {.label = "MAC (items)", .scale = Axis::Scale::kLog10},
+              .y = {.label = "MLS (items)", .scale = Axis::Scale::kLog10}};
+  double least = INFINITY, most = 0;
+  std::map<double, Series> by_heads;
+  for (const LibraryPair& pair : pairs) {
+    least = std::min({least, pair.mac, pair.mls});
+    most = std::max({most, pair.mac, pair.mls});
+    Series& series = by_heads[pair.heads];
+    series.title = HeadsWord(pair.heads);
+    series.style = styles.Index(pair.heads);
+    series.points.push_back({pair.mac, pair.mls});
+  }
+  const double correlation = Correlation(pairs);
+  panel.title = JoinTitle(name, std::isnan(correlation) ? "" : absl::StrFormat("r = %.3f", correlation));
+  panel.series.push_back({.style = kReference, .mark = Mark::kLine, .points = {{least, least}, {most, most}}});
+  for (auto& [heads, series] : by_heads) panel.series.push_back(std::move(series));
+  return panel;
+}
+
 }  // namespace
 
 absl::StatusOr<Chart> LibrariesFigure(const FigureData& data) {
-  std::vector<LibraryPair> pairs;
+  std::map<bool, std::vector<LibraryPair>> by_mlp;  // trained, then frozen
+  std::vector<LibraryPair> all;
+  Levels styles;
   for (const LibraryPair& pair : data.libraries) {
-    if (pair.mac > 0 && pair.mls > 0) pairs.push_back(pair);
+    if (!(pair.mac > 0 && pair.mls > 0)) continue;
+    by_mlp[pair.freeze_mlp].push_back(pair);
+    all.push_back(pair);
+    styles.Add(pair.heads);
   }
-  if (pairs.empty()) {
+  if (all.empty()) {
     return CannotDraw(data, "this sweep measured no MLS beside its MAC, so the two cannot be compared");
   }
-  Levels styles;
-  std::set<bool> frozen;
-  double least = INFINITY, most = 0;
-  for (const LibraryPair& pair : pairs) {
-    styles.Add(pair.heads);
-    frozen.insert(pair.freeze_mlp);
-    least = std::min({least, pair.mac, pair.mls});
-    most = std::max({most, pair.mac, pair.mls});
+  Chart chart{.title = StrCat("MLS against MAC, sweep ", data.sweep),
+              .subtitle = "each point an architecture; broken line: MLS = MAC"};
+  for (const auto& [frozen, pairs] : by_mlp) {
+    const std::string name = by_mlp.size() < 2 ? "" : frozen ? "frozen MLP" : "trained MLP";
+    chart.panels.push_back(LibraryPanel(pairs, name, styles));
+    if (by_mlp.size() > 1) chart.notes.push_back(StrCat(name, ": ", PairWords(pairs)));
   }
-  std::map<std::pair<bool, double>, Series> series;
-  for (const LibraryPair& pair : pairs) {
-    Series& own = series[{pair.freeze_mlp, pair.heads}];
-    own.title = JoinTitle(HeadsWord(pair.heads), frozen.size() < 2 ? ""
-                                                 : pair.freeze_mlp ? "frozen MLP"
-                                                                   : "trained MLP");
-    own.style = styles.Index(pair.heads);
-    own.open = frozen.size() == 2 && pair.freeze_mlp;
-    own.points.push_back({pair.mac, pair.mls});
-  }
-  Panel panel{.x = {.label = "MAC: most items of a larger library", .scale = Axis::Scale::kLog10},
-              .y = {.label = "MLS: largest library memorized whole (items)", .scale = Axis::Scale::kLog10}};
-  panel.series.push_back(
-      {.title = "MLS = MAC", .style = kReference, .mark = Mark::kLine, .points = {{least, least}, {most, most}}});
-  for (auto& [place, own] : series) panel.series.push_back(std::move(own));
-  return Chart{.title = "MLS against MAC, sweep " + data.sweep,
-               .subtitle = PairWords(pairs),
-               .panels = {std::move(panel)},
-               .notes = {PairWords(pairs)}};
+  chart.notes.push_back(StrCat(by_mlp.size() > 1 ? "Together: " : "", PairWords(all)));
+  return chart;
 }
 
 }  // namespace capsweep::figures

@@ -16,8 +16,11 @@ constexpr int kPanelWidth = 420, kPanelHeight = 340, kLeastWidth = 660;
 constexpr int kTitleHeight = 34, kSubtitleHeight = 22, kLegendRow = 22, kBottom = 8;
 constexpr int kSample = 30, kSampleGap = 8, kEntryGap = 24;  // pixels of a legend's line, behind it, behind the text
 constexpr double kLetter = 8.6;                              // pixels of a letter of the legend
-constexpr double kTickRoom = 0.075;                          // of the axis, between two labels
-constexpr double kMargin = 0.05;                             // of the axis, around the data
+constexpr double kLetterShare = 0.64, kSmallestFont = 7;     // a letter's width in sizes of its font
+constexpr double kTitleFont = 16, kSubtitleFont = 12, kPanelFont = 13;
+constexpr int kMostTicks = 6;
+constexpr double kTickRoom = 0.075;  // of the axis, between two labels
+constexpr double kMargin = 0.05;     // of the axis, around the data
 
 // Colours that people with colour-blindness can tell apart (Okabe and Ito), the yellow left out as too faint, and with
 // each a shape: gnuplot's numbers of the filled and of the hollow one.
@@ -52,6 +55,13 @@ std::string QuotedText(const std::string& text) {
 size_t Letters(const std::string& text) {
   return static_cast<size_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
+// " font ',N'": the wanted size, or a smaller one with which the text fits into a width in pixels.
+std::string FontFor(const std::string& text, double wanted, double width) {
+  const double needed = kLetterShare * wanted * static_cast<double>(Letters(text));
+  const double size = needed <= width ? wanted : std::max(kSmallestFont, std::floor(wanted * width / needed));
+  return StrCat(" font ',", size, "'");
 }
 
 // ---- layout
@@ -155,6 +165,20 @@ std::string TickText(double value) {
   return std::abs(value) < 1e7 && static_cast<double>(whole) == value ? StrCat(whole) : StrCat(value);
 }
 
+// Multiples of 1, 2 or 5 times a power of ten, as many as have room side by side.
+std::vector<double> EvenTicks(const Range& range) {
+  const double least = (range.to - range.from) / kMostTicks, decade = std::pow(10, std::floor(std::log10(least)));
+  double step = 10 * decade;
+  for (double factor : {5.0, 2.0, 1.0}) {
+    if (factor * decade >= least) step = factor * decade;
+  }
+  std::vector<double> values;
+  for (double at = std::ceil(range.from / step); at * step <= range.to; ++at) {
+    values.push_back(step < 1 ? std::round(at) / std::round(1 / step) : at * step);  // no 0.30000000000000004
+  }
+  return values;
+}
+
 // 1, 2, 5, 10, 20, … inside a range of less than three decades; powers of ten in a wider one.
 std::vector<double> DecadeTicks(const Range& range) {
   const bool narrow = range.to / range.from < 1000;
@@ -170,6 +194,7 @@ void AppendTicks(std::string& script, char name, const Axis& axis, const Range& 
   StrAppend(&script, "set ", name, "tics nomirror out ");
   std::vector<double> values = axis.ticks;
   if (values.empty() && axis.scale == Axis::Scale::kLog10) values = DecadeTicks(range);
+  if (values.empty() && axis.scale == Axis::Scale::kLinear && name == 'x') values = EvenTicks(range);
   if (values.empty()) {
     script += "autofreq\n";
     return;
@@ -286,7 +311,8 @@ std::string PanelScript(const Panel& panel, size_t index) {
     if (!AppendPoints(data, panel, panel.series[s], y, name)) continue;
     for (std::string& plot : PlotsOf(panel.series[s], name)) plots.push_back(StrCat(plot, " notitle"));
   }
-  StrAppend(&script, data, "set title ", QuotedText(panel.title), " noenhanced\n");
+  StrAppend(&script, data, "set title ", QuotedText(panel.title), " noenhanced",
+            FontFor(panel.title, kPanelFont, kPanelWidth - 70), "\n");
   AppendAxis(script, 'x', panel.x, x);
   AppendAxis(script, 'y', panel.y, y);
   StrAppend(&script, "plot ", plots.empty() ? "NaN notitle" : StrJoin(plots, ", \\\n  "), "\n");
@@ -318,10 +344,11 @@ std::string LegendScript(const Chart& chart, const Layout& layout) {
   const int legend = std::max(4, layout.legend_rows * kLegendRow);
   const auto at = [&](double pixels) { return 1 - pixels / height; };
   std::string labels = StrCat("set label 1 ", QuotedText(chart.title), " at screen 0.5, ", at(0.55 * kTitleHeight),
-                              " center noenhanced font ',16'\n");
+                              " center noenhanced", FontFor(chart.title, kTitleFont, width - 20), "\n");
   if (!chart.subtitle.empty()) {
     StrAppend(&labels, "set label 2 ", QuotedText(chart.subtitle), " at screen 0.5, ",
-              at(kTitleHeight + 0.35 * kSubtitleHeight), " center noenhanced font ',12' tc rgb '#404040'\n");
+              at(kTitleHeight + 0.35 * kSubtitleHeight), " center noenhanced",
+              FontFor(chart.subtitle, kSubtitleFont, width - 20), " tc rgb '#404040'\n");
   }
   std::string data;
   std::vector<std::string> plots;

@@ -194,8 +194,7 @@ TEST(HeldOutFigureTest, PredictsTheHeadsItHasNotSeen) {
   const auto chart = HeldOutFigure(data);
   ASSERT_TRUE(chart.ok()) << chart.status().message();
   EXPECT_THAT(Titles(*chart), ElementsAre("H = 4, N = 4", "H = 4, N = 8", "H = 4, N = 16", "H = 4, N = 32"));
-  EXPECT_THAT(Legend(chart->panels[0]),
-              ElementsAre("95 % prediction interval", "predicted from fewer heads", "measured"));
+  EXPECT_THAT(Legend(chart->panels[0]), ElementsAre("95 % prediction interval", "predicted", "measured"));
   EXPECT_THAT(chart->notes, Contains(AllOf(HasSubstr("24 rows with 4 heads"), HasSubstr("of 24 lie in"))));
 }
 
@@ -204,7 +203,7 @@ TEST(HeldOutFigureTest, WithoutBootstrapThereIsNoBandAndWithOneNumberOfHeadsNoFi
   data.held_out = HoldOutHeads(data.groups, {.starts = 64, .bootstrap = 0});
   const auto chart = HeldOutFigure(data);
   ASSERT_TRUE(chart.ok());
-  EXPECT_THAT(Legend(chart->panels[0]), ElementsAre("predicted from fewer heads", "measured"));
+  EXPECT_THAT(Legend(chart->panels[0]), ElementsAre("predicted", "measured"));
   FigureData one = SyntheticData({.heads = {2}, .frozen = {"false"}});
   one.held_out = HoldOutHeads(one.groups, {.starts = 64, .bootstrap = 0});
   EXPECT_THAT(std::string(HeldOutFigure(one).status().message()), HasSubstr("cannot be held out"));
@@ -293,11 +292,18 @@ TEST(LibrariesFigureTest, DiagonalAndCorrelation) {
   }
   const auto chart = LibrariesFigure(data);
   ASSERT_TRUE(chart.ok()) << chart.status().message();
-  EXPECT_THAT(Legend(chart->panels[0]), ElementsAre("MLS = MAC", "1 head", "2 heads", "3 heads", "4 heads"));
-  EXPECT_EQ(chart->panels[0].series[0].style, kReference);
+  EXPECT_THAT(Legend(chart->panels[0]), ElementsAre("1 head", "2 heads", "3 heads", "4 heads"));
+  EXPECT_EQ(chart->panels[0].title, "r = 1.000");
+  const Series& diagonal = chart->panels[0].series[0];
+  EXPECT_EQ(diagonal.style, kReference);
+  EXPECT_EQ(diagonal.points[0].x, diagonal.points[0].y);
+  EXPECT_EQ(diagonal.points[1].y, 400);
   EXPECT_THAT(chart->notes, ElementsAre(AllOf(HasSubstr("r = 1.000"), HasSubstr("0.80 in the median"))));
   data.libraries[3].mls = 10;
   EXPECT_THAT(LibrariesFigure(data)->notes, ElementsAre(Not(HasSubstr("r = 1.000"))));
+  data.libraries[0].freeze_mlp = true;
+  EXPECT_THAT(Titles(*LibrariesFigure(data)), ElementsAre(HasSubstr("trained MLP, r = "), "frozen MLP"));
+  data.libraries[0].freeze_mlp = false;
   data.libraries.resize(2);
   EXPECT_THAT(LibrariesFigure(data)->notes, ElementsAre(HasSubstr("too few for a correlation")));
   EXPECT_THAT(std::string(LibrariesFigure({.sweep = "none"}).status().message()),

@@ -112,6 +112,19 @@ TEST(ScriptTest, PanelsGrowThePictureAndNewRowsAreKept) {
   EXPECT_EQ(ChartSize(chart).width, 3 * 420);
 }
 
+TEST(ScriptTest, LongTitlesGetASmallerFontAndTicksAreRound) {
+  Chart chart = SmallChart();
+  EXPECT_THAT(GnuplotScript(chart, Format::kSvg, "/tmp/a.svg"), HasSubstr("\"a chart\" at screen 0.5, "));
+  EXPECT_THAT(GnuplotScript(chart, Format::kSvg, "/tmp/a.svg"), HasSubstr("font ',16'"));
+  chart.title = std::string(120, 'x');
+  chart.panels[0].x.ticks.clear();
+  chart.panels[0].series[0].points = {{0.05, 1}, {0.33, 2}};
+  chart.panels[0].series[1].points.clear();
+  const std::string script = GnuplotScript(chart, Format::kSvg, "/tmp/a.svg");
+  EXPECT_THAT(script, Not(HasSubstr("font ',16'")));
+  EXPECT_THAT(script, HasSubstr("('0.1' 0.1, '0.2' 0.2, '0.3' 0.3)"));
+}
+
 TEST_F(PictureTest, GnuplotDrawsBothFormatsInTheRightSizeAndLeavesNothingElse) {
   const Chart chart = SmallChart();
   const Size size = ChartSize(chart);
