@@ -94,6 +94,7 @@ int RunCommandLine(const std::vector<std::string>& arguments, Console& console) 
   AddSuggestVerb(verbs);
   AddPlotVerb(verbs);
   AddAnalyzeVerb(verbs);
+  AddReportVerb(verbs);
   AddExecVerbs(verbs);
   return verbs.Run(arguments, console);
 }
