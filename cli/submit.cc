@@ -76,6 +76,7 @@ absl::StatusOr<int> Submit(const SubmitOptions& options, bool extend, Console& c
   v1::SubmitSweepRequest request;
   request.set_text(spec.text);
   request.set_file_name(options.spec);
+  request.set_folder(spec.folder);
   request.set_dry_run(options.dry_run);
   request.set_priority(options.priority);
   ASSIGN_OR_RETURN(const v1::SubmitSweepResponse response, remote->Submit(request, extend));

@@ -381,12 +381,16 @@ absl::StatusOr<DataShape> ShapeOf(const DataFile& file, Mode mode) {
 }
 
 absl::Status CheckDataFits(const DataFile& file, const PointSpec& point) {
+  ASSIGN_OR_RETURN(const DataShape shape, ShapeOf(file, point.mode));
+  return CheckDataFits(file, shape, point);
+}
+
+absl::Status CheckDataFits(const DataFile& file, const DataShape& shape, const PointSpec& point) {
   if (file.sha256 != point.file_hash) {
     return absl::FailedPreconditionError(StrCat("file_hash: ", file.name, " has the SHA-256 ", file.sha256,
                                                 ", but the point means ", point.file_hash,
                                                 "; the file was changed: restore it, or submit the sweep file again"));
   }
-  ASSIGN_OR_RETURN(const DataShape shape, ShapeOf(file, point.mode));
   if (shape.seq_len != point.seq_len) {
     return absl::InvalidArgumentError(StrCat("seq_len: ", point.seq_len, " is not the ", shape.seq_len,
                                              " tokens of the items in ", file.name, "; use ", shape.seq_len));

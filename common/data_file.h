@@ -78,5 +78,7 @@ absl::StatusOr<DataShape> ShapeOf(const DataFile& file, Mode mode);
 // OK if the file is the one that the point means and fits it: file_hash, seq_len, vocab, and at least dataset_size +
 // heldout_size items. Else FailedPrecondition for the hash, InvalidArgument for the others.
 absl::Status CheckDataFits(const DataFile& file, const PointSpec& point);
+// The same with the file's shape in the point's mode, which takes long to work out.
+absl::Status CheckDataFits(const DataFile& file, const DataShape& shape, const PointSpec& point);
 
 }  // namespace capsweep

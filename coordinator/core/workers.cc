@@ -10,7 +10,6 @@ namespace capsweep::core {
 
 namespace {
 
-
 // Whether the row says anything new; `held` is never in it.
 bool SameRow(const WorkerChanged& a, const WorkerChanged& b) {
   const auto same_device = [](const DeviceReport& x, const DeviceReport& y) {

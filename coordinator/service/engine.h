@@ -2,11 +2,10 @@
 // No gRPC in here; service/*_service.cc put it on the wire and `capsweep run` uses it in process.
 //
 // Threads. Every public method may be called from any thread. One driver thread sends ticks and carries what the
-// store's writer thread reports into the core; it never waits for anything but its queue. One planner thread adds points
-// to sweeps that search (planner.h).
-// Locks, in the order in which they may be taken: submit_mu_ (one submission at a time, so that the core learns of
-// sweeps in the order in which they were stored) -> mu_ (core, open calls) -> the store's own. The driver's queue and
-// the details cache have leaf locks. Callbacks to callers run with no lock held.
+// store's writer thread reports into the core; it never waits for anything but its queue. One planner thread adds
+// points to sweeps that search (planner.h). Locks, in the order in which they may be taken: submit_mu_ (one submission
+// at a time, so that the core learns of sweeps in the order in which they were stored) -> mu_ (core, open calls) -> the
+// store's own. The driver's queue and the details cache have leaf locks. Callbacks to callers run with no lock held.
 #pragma once
 
 #include <functional>
@@ -69,11 +68,11 @@ class Engine {
   // Points and keys as stored, null for an unknown id; from the cache where possible. Checkpoints may be missing.
   absl::StatusOr<std::vector<DetailsPtr>> Details(const std::vector<PointId>& points);
 
-  // Parses and enumerates on the caller's thread and waits until the sweep is on disk: seconds for a million points.
-  // InvalidArgument with every error of the file; AlreadyExists, NotFound as Store::AddSweep; Cancelled after
-  // StopCalls.
+  // Relative paths of data files in `text` begin at `folder`. Parses and enumerates on the caller's thread and waits
+  // until the sweep is on disk: seconds for a million points. InvalidArgument with every error of the file;
+  // AlreadyExists, NotFound as Store::AddSweep; Cancelled after StopCalls.
   absl::StatusOr<SubmitCounts> Submit(const std::string& text, const std::string& file_name, int32_t priority,
-                                      bool extend, bool dry_run);
+                                      bool extend, bool dry_run, const std::string& folder = "");
   struct Changed {
     std::string state;
     int64_t points_affected = 0;
