@@ -153,7 +153,10 @@ double EstimateBytes(const PointSpec& p) {
   const double activations = 4 * 2 * batch * n * per_token * static_cast<double>(p.layers);
   const double element = p.tokens == Tokens::kVectors ? static_cast<double>(p.vector_dim) : 1;
   const double library = 4 * 2 * static_cast<double>(p.dataset_size + p.heldout_size) * n * element;
-  return weights + activations + library;
+  // The search for nearest neighbours holds what the head reads in double, twice for a moment.
+  const double read = p.family == Family::kMlp ? hidden : b;
+  const double neighbours = p.heldout_size > 0 ? 16 * std::min(50e3, static_cast<double>(p.dataset_size)) * read : 0;
+  return weights + activations + library + neighbours;
 }
 
 }  // namespace capsweep

@@ -166,6 +166,10 @@ bool EndsWith(std::string_view text, std::string_view end) {
 }
 
 absl::Status CheckOpened(const Source& source, const std::string& path, int64_t max_bytes) {
+  if (source.fd() < 0 && errno == ENOENT) {
+    return absl::NotFoundError(
+        StrCat("file: ", path, " does not exist on this machine; put it there, or correct the path"));
+  }
   if (source.fd() < 0) return FromErrno(errno, StrCat("file: open ", path));
   struct stat info;
   if (fstat(source.fd(), &info) != 0) return FromErrno(errno, StrCat("file: stat ", path));

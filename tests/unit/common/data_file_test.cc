@@ -234,7 +234,7 @@ TEST_F(DataFileOnDiskTest, FilesThatCannotBeReadAreRefusedByName) {
     ASSERT_FALSE(file.ok());
     EXPECT_NE(std::string(file.status().message()).find(part), std::string::npos) << file.status();
   };
-  says(LoadDataFile(folder_ + "/none.csv"), "none.csv: No such file");
+  says(LoadDataFile(folder_ + "/none.csv"), "none.csv does not exist on this machine; put it there");
   says(LoadDataFile(folder_), "is a folder");
   says(LoadDataFile(Write("d.txt", "1,2\n")), "ends neither in .csv nor in .jsonl");
   says(LoadDataFile(Write("d.csv", "1,2\n3,4\n"), 5), "has 8 bytes, more than 5");

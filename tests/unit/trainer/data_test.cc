@@ -10,6 +10,7 @@
 #include "common/hash.h"
 #include "gtest/gtest.h"
 #include "worker/trainer/data/distribution.h"
+#include "worker/trainer/data/dropout_mask.h"
 #include "worker/trainer/data/library.h"
 #include "worker/trainer/data/order.h"
 #include "worker/trainer/data/philox.h"
@@ -299,6 +300,44 @@ TEST(LibraryTest, UniformLibrariesKeepTheirIntegers) {
   ASSERT_TRUE(library.ok());
   EXPECT_EQ(library->tokens, (std::vector<int32_t>{9, 8, 7, 15, 8, 8, 5, 8, 3, 14, 8, 12, 13, 8, 7}));
   EXPECT_EQ(library->target_tokens, (std::vector<int32_t>{0, 6, 1}));
+}
+
+std::vector<float> Mask(const DropoutKey& key, double rate, int64_t first_row, int64_t stride, int64_t rows,
+                        int64_t width) {
+  std::vector<float> mask(static_cast<size_t>(rows * width), -1);
+  FillDropoutMask(key, rate, first_row, stride, width, mask);
+  return mask;
+}
+
+TEST(DropoutMaskTest, DropsTheFractionAndScalesTheRest) {
+  for (const double rate : {0.1, 0.5, 0.75}) {
+    const std::vector<float> mask = Mask({3, 1, 0, 0}, rate, 0, 1, 2000, 10);
+    double dropped = 0;
+    for (const float m : mask) {
+      ASSERT_TRUE(m == 0.0f || m == static_cast<float>(1 / (1 - rate)));
+      dropped += m == 0.0f ? 1 : 0;
+    }
+    EXPECT_NEAR(dropped / 20000, rate, 4 * std::sqrt(rate * (1 - rate) / 20000));
+  }
+}
+
+TEST(DropoutMaskTest, ARowIsTheSameWhicheverOthersAreAskedFor) {
+  for (const int64_t width : {1, 4, 6}) {
+    const std::vector<float> all = Mask({3, 9, 2, 1}, 0.5, 0, 1, 40, width),
+                             every_eighth = Mask({3, 9, 2, 1}, 0.5, 7, 8, 5, width);
+    for (int64_t row = 0; row < 5; ++row) {
+      const auto from = all.begin() + (7 + 8 * row) * width;
+      EXPECT_TRUE(std::equal(from, from + width, every_eighth.begin() + row * width));
+    }
+  }
+}
+
+TEST(DropoutMaskTest, EveryPartOfTheKeyChangesTheMask) {
+  const std::set<std::vector<float>> masks = {
+      Mask({3, 1, 0, 0}, 0.5, 0, 1, 8, 8), Mask({4, 1, 0, 0}, 0.5, 0, 1, 8, 8),
+      Mask({3, 2, 0, 0}, 0.5, 0, 1, 8, 8), Mask({3, 1 + (int64_t{1} << 33), 0, 0}, 0.5, 0, 1, 8, 8),
+      Mask({3, 1, 1, 0}, 0.5, 0, 1, 8, 8), Mask({3, 1, 0, 1}, 0.5, 0, 1, 8, 8)};
+  EXPECT_EQ(masks.size(), 6u);
 }
 
 std::vector<int64_t> WholeOrder(uint64_t seed, int64_t epoch, int64_t items) {

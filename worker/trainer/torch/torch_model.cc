@@ -17,6 +17,8 @@ namespace {
 // Floats in the largest tensor of an evaluation chunk: 4 MB stay in a core's cache.
 constexpr int64_t kEvaluationFloats = int64_t{1} << 20;
 constexpr int64_t kEvaluationItems = 4096;
+// Products in one block of distances: some 10 ms of a core.
+constexpr int64_t kDistanceProducts = int64_t{1} << 27;
 
 std::vector<float> ToHost(const torch::Tensor& tensor) {
   const torch::Tensor host = tensor.detach().to(torch::kCPU).contiguous();
@@ -113,13 +115,14 @@ class TorchModel : public SlotModel {
     return AtBoundary([&]() -> absl::Status {
       const at::NoGradGuard no_grad;
       const int64_t items = NeighbourItems(library_.items);
-      if (activations_.empty() || activation_rows_ < items) {
+      if (activation_rows_ < items) {
         AddActivations(items);
         return absl::OkStatus();
       }
       if (!points_.defined()) {
         points_ = torch::cat(activations_, 0);   // [items, A]
         squares_ = points_.mul(points_).sum(1);  // [items]
+        activations_.clear();
       }
       AddNearest(static_cast<int64_t>(distances.size()), distances);
       return absl::OkStatus();
@@ -199,7 +202,8 @@ class TorchModel : public SlotModel {
   // Distances of the next block of items to their nearest others. In double, where |a|² + |b|² − 2ab is exact enough.
   void AddNearest(int64_t first, std::vector<double>& distances) const {
     const int64_t items = points_.size(0);
-    const int64_t count = std::min(std::max(kEvaluationFloats / items, int64_t{1}), items - first);
+    const int64_t at_once = std::min(kEvaluationFloats / items, kDistanceProducts / (items * points_.size(1)));
+    const int64_t count = std::clamp(at_once, int64_t{1}, items - first);
     const auto block = points_.narrow(0, first, count);
     auto squares = squares_.narrow(0, first, count).unsqueeze(1) + squares_ - 2 * torch::mm(block, points_.t());
     squares.diagonal(first).fill_(std::numeric_limits<double>::infinity());  // itself
