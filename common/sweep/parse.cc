@@ -10,6 +10,7 @@
 #include "common/file.h"
 #include "common/status.h"
 #include "common/sweep/axis.h"
+#include "common/sweep/data_files.h"
 #include "common/sweep/errors.h"
 #include "common/sweep/fields.h"
 #include "common/sweep/formulas.h"
@@ -269,6 +270,7 @@ absl::StatusOr<SweepSpec> LoadSweep(const std::string& path) {
   ASSIGN_OR_RETURN(SweepSpec spec, ParseSweep(text, path));
   std::error_code error;
   spec.folder = std::filesystem::absolute(path, error).parent_path().string();
+  RETURN_IF_ERROR(sweep::LoadDataFiles(spec));
   return spec;
 }
 

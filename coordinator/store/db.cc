@@ -196,9 +196,10 @@ absl::StatusOr<Database> Database::Open(const std::string& path, Access access) 
   const int flags = SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
                     (access == Access::kWrite ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY);
   sqlite3* raw = nullptr;
-  const int code =
-      sqlite3_open_v2(FileUri(path, access == Access::kImmutable ? "?immutable=1" : "").c_str(), &raw, flags, nullptr);
-  Database db(raw);
+  const std::string uri = FileUri(path, access == Access::kImmutable ? "?immutable=1" : "");
+  int code = SQLITE_OK;
+  OpenFile file = OpenFile::Open(path, [&] { code = sqlite3_open_v2(uri.c_str(), &raw, flags, nullptr); });
+  Database db(std::move(file), raw);
   if (code != SQLITE_OK) {
     return StatusFromSqlite(raw, code, StrCat("open ", path));
   }

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "coordinator/store/open_files.h"
 
 namespace capsweep::store {
 
@@ -89,7 +90,8 @@ class Database {
   struct Close {
     void operator()(sqlite3* db) const { sqlite3_close_v2(db); }
   };
-  explicit Database(sqlite3* db) : db_(db) {}
+  Database(OpenFile file, sqlite3* db) : file_(std::move(file)), db_(db) {}
+  OpenFile file_;  // outlives the connection
   std::unique_ptr<sqlite3, Close> db_;
 };
 

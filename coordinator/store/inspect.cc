@@ -11,6 +11,7 @@
 #include "common/build_info.h"
 #include "common/status.h"
 #include "common/text.h"
+#include "coordinator/store/open_files.h"
 #include "coordinator/store/schema.h"
 
 namespace capsweep::store {
@@ -120,11 +121,15 @@ absl::StatusOr<FileKind> InspectFile(const std::string& path) {
   if (!S_ISREG(info.st_mode)) {
     return absl::InvalidArgumentError(StrCat(path, " is not a regular file; give the path of a database file"));
   }
-  ASSIGN_OR_RETURN(const std::string header, ReadHeader(path));
+  absl::StatusOr<std::string> header;
+  if (!PeekUnlessOpen(path, [&] { header = ReadHeader(path); })) {
+    return FileKind::kCapsweep;  // what this process has open it has judged
+  }
+  RETURN_IF_ERROR(header.status());
   if (HasRollbackJournal(path)) {
     return FileKind::kNew;
   }
-  return JudgeHeader(path, header);
+  return JudgeHeader(path, *header);
 }
 
 absl::Status CheckWritable(const std::string& path, FileKind kind) {

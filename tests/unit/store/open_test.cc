@@ -180,6 +180,42 @@ TEST_F(OpenTest, EmptyFileBecomesADatabaseAndKeepsItsIdentity) {
   EXPECT_EQ(Ask(path_, "PRAGMA journal_mode"), "wal");
 }
 
+// Whether another process finds SQLite's shared lock on the file (bytes 0x40000002 to 0x400001ff, "The SQLite File
+// Format", lock-byte page): without it that process could take itself for the last user and remove the log.
+bool OthersSeeALock(const std::string& path) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+    struct flock ask = {};
+    ask.l_type = F_WRLCK;
+    ask.l_whence = SEEK_SET;
+    ask.l_start = 0x40000002;
+    ask.l_len = 510;
+    EndChild(fd >= 0 && ::fcntl(fd, F_GETLK, &ask) == 0 && ask.l_type != F_UNLCK ? 0 : 1);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+TEST_F(OpenTest, ReadersOfTheSameProcessLeaveTheStoreItsLocks) {
+  TestStore store(path_);
+  store.Add(MakeSweep("s"), {MakePoint(1, 1)});
+  ASSERT_TRUE(OthersSeeALock(path_));
+  {
+    const auto reader = Reader::Open(path_);
+    ASSERT_TRUE(reader.ok()) << reader.status();
+    EXPECT_TRUE(OthersSeeALock(path_));
+  }
+  EXPECT_TRUE(OthersSeeALock(path_));
+  const auto link = folder_.File("link.db");
+  std::filesystem::create_hard_link(path_, link);
+  EXPECT_TRUE(InspectFile(link).ok());
+  EXPECT_TRUE(OthersSeeALock(path_));
+  store.Close();
+  EXPECT_FALSE(OthersSeeALock(path_));
+}
+
 TEST_F(OpenTest, NamesWithUriCharactersAreJustNames) {
   const std::string odd = folder_.File("a?mode=ro#x%20.db");
   { TestStore store(odd); }
