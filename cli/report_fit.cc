@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "cli/console.h"
 #include "cli/figures/group_title.h"
+#include "cli/figures/shared.h"
 #include "cli/html.h"
 #include "cli/report_page.h"
 #include "common/text.h"
@@ -54,31 +55,37 @@ std::vector<std::string> NamesOf(const ecm::GroupFit& group) {
 }
 
 std::string Remark(const ecm::GroupFit& group, const std::string& name, const ecm::FormFit& fit) {
-  if (!fit.skipped.empty()) return StrCat("not fitted: ", fit.skipped);
   std::vector<std::string> remarks;
   if (name == group.best) remarks.emplace_back("lowest AICc of the forms");
   if (name == group.best_overall) {
     remarks.emplace_back(group.holdout.empty() ? "lowest AICc of all" : "best on the held-out rows");
   }
   if (!fit.variant.empty() && fit.variant != "full") remarks.push_back(fit.variant);
-  if (!fit.dropped_terms.empty()) remarks.push_back(StrCat("cannot identify ", fit.dropped_terms.size(), " terms"));
+  if (!fit.dropped_terms.empty())
+    remarks.push_back(StrCat("cannot identify ", figures::Plural(fit.dropped_terms.size(), "term")));
   return StrJoin(remarks, "; ");
 }
 
 std::string ErrorTable(const ecm::GroupFit& group) {
   std::vector<std::vector<std::string>> rows;
+  std::map<std::string, std::vector<std::string>> skipped;  // names by reason
   for (const std::string& name : NamesOf(group)) {
     const ecm::FormFit& fit = *FindFit(group, name);
     const std::string shown = StrCat(group.forms.contains(name) ? "form " : "baseline ", name);
     if (!fit.skipped.empty()) {
-      rows.push_back({shown, "-", "-", "-", "-", "-", "-", "-", Remark(group, name, fit)});
+      skipped[fit.skipped].push_back(name);
       continue;
     }
     rows.push_back({shown, StrCat(fit.parameters_used), Number(fit.rmse), Number(fit.mape, 3),
                     absl::StrFormat("%.4f", fit.r2), std::isfinite(fit.aicc) ? absl::StrFormat("%.1f", fit.aicc) : "-",
                     Number(fit.heldout_rmse), Number(fit.heldout_mape), Remark(group, name, fit)});
   }
-  return HtmlTable({"", "parameters", "RMSE", "MAPE %", "R²", "AICc", "held-out RMSE", "held-out MAPE %", ""}, rows);
+  std::string out =
+      HtmlTable({"", "parameters", "RMSE", "MAPE %", "R²", "AICc", "held-out RMSE", "held-out MAPE %", ""}, rows);
+  for (const auto& [reason, names] : skipped) {
+    out += HtmlParagraph(StrCat("Not fitted: ", StrJoin(names, ", "), " (", reason, ")."));
+  }
+  return out;
 }
 
 std::string ParameterTable(const std::string& form, const ecm::FormFit& fit) {

@@ -42,10 +42,11 @@ TEST(HtmlTest, EscapesMarkupControlCharactersAndBrokenUtf8) {
 }
 
 TEST(HtmlTest, TablesEscapeAndPutNumbersOnTheRight) {
-  const std::string table = HtmlTable({"<h>"}, {{"1,234"}, {"≥ 250 ± 3.1"}, {"320 of 320"}, {"<td>"}, {"-"}, {""}});
+  const std::string table =
+      HtmlTable({"<h>"}, {{"1,234"}, {"≥ 250 ± 3.1"}, {"320 of 320"}, {"<td>"}, {"-"}, {"e"}, {""}});
   EXPECT_THAT(table, AllOf(HasSubstr("<th>&lt;h&gt;</th>"), HasSubstr("<td class=\"n\">1,234</td>"),
                            HasSubstr("<td class=\"n\">≥ 250 ± 3.1</td>"), HasSubstr("<td>320 of 320</td>"),
-                           HasSubstr("<td>&lt;td&gt;</td>"), HasSubstr("<td></td>")));
+                           HasSubstr("<td>&lt;td&gt;</td>"), HasSubstr("<td>e</td>"), HasSubstr("<td></td>")));
 }
 
 TEST(HtmlTest, EmbeddedSvgLosesWhatAPageMustNotHave) {
@@ -135,9 +136,10 @@ TEST(ReportHtmlTest, HoldsCapacitiesFitsAndWhyAFigureIsMissing) {
   EXPECT_EQ(HtmlProblem(page), "");
   const std::string known = StrCat(static_cast<int>(SyntheticCapacity(1, 16, 8, true) + 0.5));
   EXPECT_THAT(page, HasSubstr(StrCat("<td class=\"n\">", known, " ± ")));
-  EXPECT_THAT(page, AllOf(HasSubstr("<th>width 8</th><th>width 16</th>"), HasSubstr("<pre>sweep: known\n</pre>"),
-                          HasSubstr("form minlin"), HasSubstr("baseline poly2"), HasSubstr("not fitted: too few rows"),
-                          HasSubstr("Not drawn: this sweep measured no MLS."), HasSubstr("@media print")));
+  EXPECT_THAT(page,
+              AllOf(HasSubstr("<th>width 8</th><th>width 16</th>"), HasSubstr("<pre>sweep: known\n</pre>"),
+                    HasSubstr("form minlin"), HasSubstr("baseline poly2"), HasSubstr("Not fitted: max (too few rows)."),
+                    HasSubstr("Not drawn: this sweep measured no MLS."), HasSubstr("@media print")));
 }
 
 TEST(FitSentencesTest, ClaimOnlyWhatTheNumbersShow) {
