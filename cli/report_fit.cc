@@ -29,7 +29,7 @@ std::string Number(const std::optional<double>& value) {
   return value ? Number(*value) : "-";
 }
 std::string Percent(double value) {
-  return absl::StrFormat(value < 10 ? "%.1f %%" : "%.0f %%", value);
+  return absl::StrFormat("%.*f %%", value < 10 ? 1 : 0, value);
 }
 
 const ecm::FormFit* FindFit(const ecm::GroupFit& group, const std::string& name) {
