@@ -167,6 +167,7 @@ TEST(SlopesFigureTest, FindsTheKnownSlopesOfTheLinearRegion) {
   // Seeds 4 % apart: 95 % of the mean of three, the spread pooled over 8 slopes, 16 degrees of freedom: t = 2.12.
   EXPECT_THAT(measured.points[0].high / known - 1, DoubleNear(2.12 * 0.04 / std::sqrt(3), 1e-4));
   EXPECT_THAT(chart->notes, Contains(HasSubstr("16 degrees of freedom")));
+  EXPECT_THAT(chart->notes, Contains(HasSubstr("width^1.00")));
 }
 
 TEST(SlopesFigureTest, OneSeedHasNoIntervalsAndOneLengthGoesOverHeads) {
