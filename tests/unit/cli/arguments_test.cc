@@ -60,7 +60,7 @@ class ArgumentsTest : public ::testing::Test {
 
 TEST_F(ArgumentsTest, EveryVerbExplainsItselfWithAnExample) {
   for (const char* verb : {"run", "submit", "extend", "retry", "pause", "resume", "cancel", "status", "workers",
-                           "explain", "results", "query", "fit", "design", "plot", "version"}) {
+                           "explain", "results", "query", "fit", "design", "plot", "report", "version"}) {
     const Answer answer = Call({verb, "--help"});
     EXPECT_EQ(answer.code, 0) << verb;
     EXPECT_THAT(answer.out, HasSubstr("Example:")) << verb;
@@ -159,6 +159,7 @@ TEST_F(ArgumentsTest, UnknownSweepIsTwoAndNamed) {
                                              {"results", "nope", "--cells"},
                                              {"fit", "nope"},
                                              {"plot", "nope", "--out", "a.svg"},
+                                             {"report", "nope", "--out", "a.html"},
                                              {"design", "nope", "--target", "5", "--seq-len", "8"}}) {
     const Answer answer = Call(arguments);
     EXPECT_EQ(answer.code, 2) << StrJoin(arguments, " ") << ": " << answer.err;
