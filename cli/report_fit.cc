@@ -147,6 +147,19 @@ std::string PreferenceSentence(const ecm::GroupFit& group, const ecm::FormFit& b
   return text + ".";
 }
 
+// The forms are compared among themselves above; this is what they have to beat.
+std::string BaselineSentence(const ecm::GroupFit& group, const ecm::FormFit& best) {
+  std::vector<std::pair<double, std::string>> lower;
+  for (const auto& [name, fit] : group.baselines) {
+    if (fit.skipped.empty() && std::isfinite(fit.aicc) && fit.aicc < best.aicc) lower.emplace_back(fit.aicc, name);
+  }
+  if (lower.empty()) return StrCat("No baseline has a lower AICc than ", group.best, ".");
+  std::sort(lower.begin(), lower.end());
+  return StrCat(figures::Plural(lower.size(), "baseline"), lower.size() == 1 ? " describes" : " describe",
+                " the fitted rows better than ", group.best, " by AICc, best of all ", lower[0].second, " (",
+                absl::StrFormat("%.1f against %.1f", lower[0].first, best.aicc), ").");
+}
+
 std::string HeldOutSentence(const ecm::GroupFit& group, const ecm::FormFit& best) {
   if (group.holdout.empty()) return "Nothing was held out, so how well any of them predicts new rows is not known.";
   if (!best.heldout_rmse) return StrCat(group.best, " could not be validated on ", group.holdout, ".");
@@ -189,7 +202,7 @@ std::vector<std::string> FitSentences(const ecm::GroupFit& group) {
   if (!group.error.empty()) return {StrCat("No capacity model: ", group.error, ".")};
   const ecm::FormFit& best = group.forms.at(group.best);
   std::vector<std::string> sentences = {SaturationSentence(group), PreferenceSentence(group, best),
-                                        HeldOutSentence(group, best)};
+                                        BaselineSentence(group, best), HeldOutSentence(group, best)};
   if (best.heldout_coverage) {
     sentences.push_back(absl::StrFormat("%.0f %% of the held-out rows lie in the 95 %% prediction interval of %s.",
                                         100 * *best.heldout_coverage, group.best));

@@ -150,6 +150,11 @@ TEST(FitSentencesTest, ClaimOnlyWhatTheNumbersShow) {
   fit.forms["softmin"].aicc = 11;
   EXPECT_THAT(FitSentences(fit),
               Contains(AllOf(HasSubstr("prefer it to max (ΔAICc 20.0)"), HasSubstr("cannot tell it from softmin"))));
+  EXPECT_THAT(FitSentences(fit), Contains("No baseline has a lower AICc than minlin."));
+  fit.baselines["poly3"].aicc = -5;
+  fit.baselines["poly1"].aicc = 50;
+  EXPECT_THAT(FitSentences(fit), Contains("1 baseline describes the fitted rows better than minlin by AICc, best of "
+                                          "all poly3 (-5.0 against 10.0)."));
   EXPECT_THAT(FitSentences(fit), Contains(HasSubstr("Nothing was held out")));
   EXPECT_THAT(FitSentences(fit), Contains("Saturation was not observed: a test says so."));
   fit.saturation = "observed";
