@@ -22,6 +22,7 @@ table { border-collapse: collapse; font-size: .84rem; margin: .6rem 0 1rem; font
 th, td { padding: .18rem .6rem; text-align: left; border-bottom: 1px solid #ddd; vertical-align: top; }
 th { border-bottom: 2px solid #888; }
 td.n { text-align: right; white-space: nowrap; }
+td:first-child { white-space: nowrap; }
 td:last-child { min-width: 4rem; }
 figcaption p { margin: .15rem 0; }
 .wide { overflow-x: auto; }
@@ -40,7 +41,7 @@ footer { margin-top: 3rem; font-size: .82rem; color: #555; border-top: 1px solid
   thead { display: table-header-group; }
   table { font-size: 8pt; }
   pre { font-size: 7.5pt; }
-  figure svg { max-height: 225mm; border: none; }
+  figure svg { max-height: 195mm; border: none; }
   .wide { overflow: visible; }
 }
 )css";
@@ -69,7 +70,8 @@ bool LooksLikeNumber(std::string_view text) {
     if (text.starts_with(mark)) text.remove_prefix(mark.size());
   }
   if (const size_t spread = text.find(" ± "); spread != std::string_view::npos) text = text.substr(0, spread);
-  return !text.empty() && text.find_first_not_of("0123456789.,-+e") == std::string_view::npos;
+  return text == "-" || (text.find_first_of("0123456789") != std::string_view::npos &&
+                         text.find_first_not_of("0123456789.,-+e") == std::string_view::npos);
 }
 
 // One tag of gnuplot's SVG with its ids made unique.
@@ -148,6 +150,14 @@ std::string HtmlTable(const std::vector<std::string>& header, const std::vector<
     out += "</tr>\n";
   }
   return out + "</tbody></table></div>\n";
+}
+
+std::string HtmlPairs(const std::vector<std::pair<std::string, std::string>>& pairs) {
+  std::string out = "<table>\n<tbody>\n";
+  for (const auto& [name, text] : pairs) {
+    StrAppend(&out, "<tr><td>", EscapeHtml(name), "</td><td>", EscapeHtml(text), "</td></tr>\n");
+  }
+  return out + "</tbody></table>\n";
 }
 
 std::string EmbedSvg(std::string_view svg, std::string_view prefix, std::string_view label) {

@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace capsweep::cli {
@@ -18,6 +19,9 @@ std::string HtmlList(const std::vector<std::string>& entries);
 
 // Cells are escaped; numbers stand on the right.
 std::string HtmlTable(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows);
+
+// Names and texts side by side, without a header.
+std::string HtmlPairs(const std::vector<std::pair<std::string, std::string>>& pairs);
 
 // The svg element of gnuplot's file for the inside of a page: without prolog, comments, title, links and the namespace
 // of links, its ids and the references to them made unique by `prefix`, `label` for those who cannot see it. "" if the

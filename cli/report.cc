@@ -20,7 +20,7 @@
 namespace capsweep::cli {
 namespace {
 
-constexpr int kFailuresShown = 10;
+constexpr int kReasonsShown = 10;
 
 struct ReportArguments {
   SourceOptions source;
@@ -88,7 +88,7 @@ absl::Status ReadFailures(Source& source, const std::string& name, ReportFacts& 
       const store::Table failures,
       source.Query(StrCat("SELECT p.reason, COUNT(*) FROM points p JOIN sweep_points USING (point_id) JOIN sweeps s "
                           "USING (sweep_id) WHERE p.state = 'failed' AND s.name = ",
-                          name, " GROUP BY 1 ORDER BY 2 DESC LIMIT ", kFailuresShown),
+                          name, " GROUP BY 1 ORDER BY 2 DESC LIMIT ", kReasonsShown),
                    {}));
   for (const auto& row : failures.rows) facts.failures.push_back({TextOf(row[0]), WholeOf(row[1])});
   return absl::OkStatus();

@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "cli/console.h"
 #include "cli/figures/group_title.h"
+#include "cli/figures/shared.h"
 #include "cli/html.h"
 #include "cli/report_page.h"
 #include "common/text.h"
@@ -28,7 +29,7 @@ std::string Number(const std::optional<double>& value) {
   return value ? Number(*value) : "-";
 }
 std::string Percent(double value) {
-  return absl::StrFormat(value < 10 ? "%.1f %%" : "%.0f %%", value);
+  return absl::StrFormat("%.*f %%", value < 10 ? 1 : 0, value);
 }
 
 const ecm::FormFit* FindFit(const ecm::GroupFit& group, const std::string& name) {
@@ -54,31 +55,37 @@ std::vector<std::string> NamesOf(const ecm::GroupFit& group) {
 }
 
 std::string Remark(const ecm::GroupFit& group, const std::string& name, const ecm::FormFit& fit) {
-  if (!fit.skipped.empty()) return StrCat("not fitted: ", fit.skipped);
   std::vector<std::string> remarks;
   if (name == group.best) remarks.emplace_back("lowest AICc of the forms");
   if (name == group.best_overall) {
     remarks.emplace_back(group.holdout.empty() ? "lowest AICc of all" : "best on the held-out rows");
   }
   if (!fit.variant.empty() && fit.variant != "full") remarks.push_back(fit.variant);
-  if (!fit.dropped_terms.empty()) remarks.push_back(StrCat("cannot identify ", fit.dropped_terms.size(), " terms"));
+  if (!fit.dropped_terms.empty())
+    remarks.push_back(StrCat("cannot identify ", figures::Plural(fit.dropped_terms.size(), "term")));
   return StrJoin(remarks, "; ");
 }
 
 std::string ErrorTable(const ecm::GroupFit& group) {
   std::vector<std::vector<std::string>> rows;
+  std::map<std::string, std::vector<std::string>> skipped;  // names by reason
   for (const std::string& name : NamesOf(group)) {
     const ecm::FormFit& fit = *FindFit(group, name);
     const std::string shown = StrCat(group.forms.contains(name) ? "form " : "baseline ", name);
     if (!fit.skipped.empty()) {
-      rows.push_back({shown, "-", "-", "-", "-", "-", "-", "-", Remark(group, name, fit)});
+      skipped[fit.skipped].push_back(name);
       continue;
     }
     rows.push_back({shown, StrCat(fit.parameters_used), Number(fit.rmse), Number(fit.mape, 3),
                     absl::StrFormat("%.4f", fit.r2), std::isfinite(fit.aicc) ? absl::StrFormat("%.1f", fit.aicc) : "-",
                     Number(fit.heldout_rmse), Number(fit.heldout_mape), Remark(group, name, fit)});
   }
-  return HtmlTable({"", "parameters", "RMSE", "MAPE %", "R²", "AICc", "held-out RMSE", "held-out MAPE %", ""}, rows);
+  std::string out =
+      HtmlTable({"", "parameters", "RMSE", "MAPE %", "R²", "AICc", "held-out RMSE", "held-out MAPE %", ""}, rows);
+  for (const auto& [reason, names] : skipped) {
+    out += HtmlParagraph(StrCat("Not fitted: ", StrJoin(names, ", "), " (", reason, ")."));
+  }
+  return out;
 }
 
 std::string ParameterTable(const std::string& form, const ecm::FormFit& fit) {
@@ -140,6 +147,19 @@ std::string PreferenceSentence(const ecm::GroupFit& group, const ecm::FormFit& b
   return text + ".";
 }
 
+// The forms are compared among themselves above; this is what they have to beat.
+std::string BaselineSentence(const ecm::GroupFit& group, const ecm::FormFit& best) {
+  std::vector<std::pair<double, std::string>> lower;
+  for (const auto& [name, fit] : group.baselines) {
+    if (fit.skipped.empty() && std::isfinite(fit.aicc) && fit.aicc < best.aicc) lower.emplace_back(fit.aicc, name);
+  }
+  if (lower.empty()) return StrCat("No baseline has a lower AICc than ", group.best, ".");
+  std::sort(lower.begin(), lower.end());
+  return StrCat(figures::Plural(lower.size(), "baseline"), lower.size() == 1 ? " describes" : " describe",
+                " the fitted rows better than ", group.best, " by AICc, best of all ", lower[0].second, " (",
+                absl::StrFormat("%.1f against %.1f", lower[0].first, best.aicc), ").");
+}
+
 std::string HeldOutSentence(const ecm::GroupFit& group, const ecm::FormFit& best) {
   if (group.holdout.empty()) return "Nothing was held out, so how well any of them predicts new rows is not known.";
   if (!best.heldout_rmse) return StrCat(group.best, " could not be validated on ", group.holdout, ".");
@@ -182,7 +202,7 @@ std::vector<std::string> FitSentences(const ecm::GroupFit& group) {
   if (!group.error.empty()) return {StrCat("No capacity model: ", group.error, ".")};
   const ecm::FormFit& best = group.forms.at(group.best);
   std::vector<std::string> sentences = {SaturationSentence(group), PreferenceSentence(group, best),
-                                        HeldOutSentence(group, best)};
+                                        BaselineSentence(group, best), HeldOutSentence(group, best)};
   if (best.heldout_coverage) {
     sentences.push_back(absl::StrFormat("%.0f %% of the held-out rows lie in the 95 %% prediction interval of %s.",
                                         100 * *best.heldout_coverage, group.best));

@@ -31,8 +31,7 @@ std::string ProgressWords(const ReportFacts& facts) {
 std::string FactsTable(const ReportFacts& facts, const figures::FigureData& data) {
   std::set<std::tuple<int64_t, int64_t, int64_t>> architectures;
   for (const ecm::Measurement& m : data.measurements) architectures.insert({m.heads, m.width, m.seq_len});
-  return HtmlTable(
-      {"", ""},
+  return HtmlPairs(
       {{"points", StrCat(FormatCount(facts.progress.points), " asked for, ", FormatCount(facts.progress.done),
                          " measured, ", FormatCount(facts.progress.failed), " failed, ",
                          FormatCount(facts.progress.pending + facts.progress.running), " to come")},

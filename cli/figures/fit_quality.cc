@@ -1,6 +1,7 @@
 // How well the model predicts: rows it has not seen, and residuals of those it has.
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <map>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "cli/figures/shared.h"
 #include "common/text.h"
 #include "ecm/statistics.h"
+#include "ecm/validation.h"
 
 namespace capsweep::figures {
 namespace {
@@ -46,12 +48,18 @@ HeldOut::Row PredictRow(const ecm::GroupFit& fit, const std::vector<double>& res
 
 HeldOut HoldOutOf(const ecm::Group& group, ecm::FitSettings settings) {
   HeldOut out;
-  for (const ecm::Row& row : group.rows) {
-    if (Usable(row)) out.heads = std::max(out.heads, row.heads);
+  const std::vector<ecm::Row> base = BaseRows(group);
+  std::vector<ecm::Row> usable;
+  std::copy_if(base.begin(), base.end(), std::back_inserter(usable), Usable);
+  const ecm::Split split = ecm::SplitRows(usable, "heads", 0);
+  if (!split.why_not.empty()) {
+    out.fit.error = split.why_not;
+    return out;
   }
+  out.heads = split.held_out[0].heads;
   ecm::Group rest{group.key, {}};
   std::vector<ecm::Row> kept_out;
-  for (const ecm::Row& row : BaseRows(group)) (row.heads < out.heads ? rest.rows : kept_out).push_back(row);
+  for (const ecm::Row& row : base) (row.heads == out.heads ? kept_out : rest.rows).push_back(row);
   settings.holdout_field.clear();
   const int bootstrap = settings.bootstrap;
   settings.bootstrap = 0;
@@ -63,9 +71,7 @@ HeldOut HoldOutOf(const ecm::Group& group, ecm::FitSettings settings) {
     out.fit = ecm::FitGroups({rest}, settings).groups[0];
   }
   const std::vector<double> residuals = RelativeResiduals(out.fit);
-  for (const ecm::Row& row : kept_out) {
-    if (row.heads == out.heads) out.rows.push_back(PredictRow(out.fit, residuals, row));
-  }
+  for (const ecm::Row& row : kept_out) out.rows.push_back(PredictRow(out.fit, residuals, row));
   return out;
 }
 
@@ -123,7 +129,7 @@ absl::StatusOr<Chart> HeldOutFigure(const FigureData& data) {
   std::string why = "there is no capacity yet";
   for (const HeldOut& held_out : data.held_out) {
     if (!held_out.fit.error.empty()) {
-      why = StrCat("without ", HeadsWord(held_out.heads), " ", held_out.fit.error);
+      why = held_out.fit.error;
       continue;
     }
     if (held_out.rows.empty()) continue;

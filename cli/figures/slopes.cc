@@ -50,7 +50,18 @@ struct Slope {
   double value = 0;             // of the means over seeds
   std::vector<double> by_seed;  // only seeds that have all widths of it
   size_t rows = 0;
+  std::vector<double> growth;  // d ln C / d ln B between neighbouring widths: 1 where it is proportional
 };
+
+std::vector<double> GrowthOf(const std::vector<ecm::Row>& by_width) {
+  std::vector<double> growth;
+  for (size_t i = 1; i < by_width.size(); ++i) {
+    const ecm::Row &low = by_width[i - 1], &high = by_width[i];
+    if (low.capacity <= 0 || high.capacity <= 0) continue;
+    growth.push_back(std::log(high.capacity / low.capacity) / std::log(high.width / low.width));
+  }
+  return growth;
+}
 
 using LinePlace = std::pair<double, double>;                       // heads, seq_len
 using CellPlace = std::tuple<int64_t, int64_t, int64_t, int64_t>;  // heads, width, seq_len, dataset_size
@@ -84,7 +95,8 @@ std::vector<Slope> SlopesOf(const FigureData& data, const ecm::Group& group) {
   }
   std::vector<Slope> slopes;
   for (const auto& [place, rows] : lines) {
-    if (!rows.empty()) slopes.push_back({place.first, place.second, SlopeOf(rows), seeds[place], rows.size()});
+    if (!rows.empty())
+      slopes.push_back({place.first, place.second, SlopeOf(rows), seeds[place], rows.size(), GrowthOf(rows)});
   }
   return slopes;
 }
@@ -185,6 +197,13 @@ absl::StatusOr<Chart> SlopesFigure(const FigureData& data) {
         StrCat(name, "least-squares slopes through the origin over ", used, " of ", Plural(group.rows.size(), "row"),
                " in the linear region",
                fit == nullptr ? " (nothing was fitted: all usable rows)." : StrCat(" of the form ", fit->best, ".")));
+    std::vector<double> growth;
+    for (const Slope& slope : slopes) growth.insert(growth.end(), slope.growth.begin(), slope.growth.end());
+    if (!growth.empty()) {
+      chart.notes.push_back(absl::StrFormat(
+          "%sbetween neighbouring widths there, capacity grows as width^%.2f in the median (1: a slope describes it).",
+          name, ecm::Quantile(growth, 0.5)));
+    }
     bars = bars || spread.degrees > 0;
     model = model || (fit != nullptr && over_length);
     if (spread.degrees > 0) {

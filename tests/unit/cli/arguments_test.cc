@@ -60,7 +60,8 @@ class ArgumentsTest : public ::testing::Test {
 
 TEST_F(ArgumentsTest, EveryVerbExplainsItselfWithAnExample) {
   for (const char* verb : {"run", "submit", "extend", "retry", "pause", "resume", "cancel", "status", "workers",
-                           "explain", "results", "query", "fit", "design", "suggest", "plot", "version"}) {
+                           "explain", "results", "query", "fit", "design", "suggest", "plot", "report", "analyze",
+                           "version"}) {
     const Answer answer = Call({verb, "--help"});
     EXPECT_EQ(answer.code, 0) << verb;
     EXPECT_THAT(answer.out, HasSubstr("Example:")) << verb;
@@ -159,6 +160,8 @@ TEST_F(ArgumentsTest, UnknownSweepIsTwoAndNamed) {
                                              {"results", "nope", "--cells"},
                                              {"fit", "nope"},
                                              {"plot", "nope", "--out", "a.svg"},
+                                             {"report", "nope", "--out", "a.html"},
+                                             {"analyze", "nope", "--of", "bits"},
                                              {"design", "nope", "--target", "5", "--seq-len", "8"},
                                              {"suggest", "nope", "--target", "design:items=5,seq_len=8"}}) {
     const Answer answer = Call(arguments);

@@ -167,6 +167,7 @@ TEST(SlopesFigureTest, FindsTheKnownSlopesOfTheLinearRegion) {
   // Seeds 4 % apart: 95 % of the mean of three, the spread pooled over 8 slopes, 16 degrees of freedom: t = 2.12.
   EXPECT_THAT(measured.points[0].high / known - 1, DoubleNear(2.12 * 0.04 / std::sqrt(3), 1e-4));
   EXPECT_THAT(chart->notes, Contains(HasSubstr("16 degrees of freedom")));
+  EXPECT_THAT(chart->notes, Contains(HasSubstr("width^1.00")));
 }
 
 TEST(SlopesFigureTest, OneSeedHasNoIntervalsAndOneLengthGoesOverHeads) {
@@ -198,13 +199,13 @@ TEST(HeldOutFigureTest, PredictsTheHeadsItHasNotSeen) {
   EXPECT_THAT(chart->notes, Contains(AllOf(HasSubstr("24 rows with 4 heads"), HasSubstr("of 24 lie in"))));
 }
 
-TEST(HeldOutFigureTest, WithoutBootstrapThereIsNoBandAndWithOneNumberOfHeadsNoFigure) {
+TEST(HeldOutFigureTest, WithoutBootstrapThereIsNoBandAndWithTwoNumbersOfHeadsNoFigure) {
   FigureData data = SyntheticData({.frozen = {"false"}});
   data.held_out = HoldOutHeads(data.groups, {.starts = 64, .bootstrap = 0});
   const auto chart = HeldOutFigure(data);
   ASSERT_TRUE(chart.ok());
   EXPECT_THAT(Legend(chart->panels[0]), ElementsAre("predicted", "measured"));
-  FigureData one = SyntheticData({.heads = {2}, .frozen = {"false"}});
+  FigureData one = SyntheticData({.heads = {2, 3}, .frozen = {"false"}});
   one.held_out = HoldOutHeads(one.groups, {.starts = 64, .bootstrap = 0});
   EXPECT_THAT(std::string(HeldOutFigure(one).status().message()), HasSubstr("cannot be held out"));
 }

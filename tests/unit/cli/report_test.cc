@@ -42,10 +42,11 @@ TEST(HtmlTest, EscapesMarkupControlCharactersAndBrokenUtf8) {
 }
 
 TEST(HtmlTest, TablesEscapeAndPutNumbersOnTheRight) {
-  const std::string table = HtmlTable({"<h>"}, {{"1,234"}, {"≥ 250 ± 3.1"}, {"320 of 320"}, {"<td>"}, {"-"}, {""}});
+  const std::string table =
+      HtmlTable({"<h>"}, {{"1,234"}, {"≥ 250 ± 3.1"}, {"320 of 320"}, {"<td>"}, {"-"}, {"e"}, {""}});
   EXPECT_THAT(table, AllOf(HasSubstr("<th>&lt;h&gt;</th>"), HasSubstr("<td class=\"n\">1,234</td>"),
                            HasSubstr("<td class=\"n\">≥ 250 ± 3.1</td>"), HasSubstr("<td>320 of 320</td>"),
-                           HasSubstr("<td>&lt;td&gt;</td>"), HasSubstr("<td></td>")));
+                           HasSubstr("<td>&lt;td&gt;</td>"), HasSubstr("<td>e</td>"), HasSubstr("<td></td>")));
 }
 
 TEST(HtmlTest, EmbeddedSvgLosesWhatAPageMustNotHave) {
@@ -135,9 +136,10 @@ TEST(ReportHtmlTest, HoldsCapacitiesFitsAndWhyAFigureIsMissing) {
   EXPECT_EQ(HtmlProblem(page), "");
   const std::string known = StrCat(static_cast<int>(SyntheticCapacity(1, 16, 8, true) + 0.5));
   EXPECT_THAT(page, HasSubstr(StrCat("<td class=\"n\">", known, " ± ")));
-  EXPECT_THAT(page, AllOf(HasSubstr("<th>width 8</th><th>width 16</th>"), HasSubstr("<pre>sweep: known\n</pre>"),
-                          HasSubstr("form minlin"), HasSubstr("baseline poly2"), HasSubstr("not fitted: too few rows"),
-                          HasSubstr("Not drawn: this sweep measured no MLS."), HasSubstr("@media print")));
+  EXPECT_THAT(page,
+              AllOf(HasSubstr("<th>width 8</th><th>width 16</th>"), HasSubstr("<pre>sweep: known\n</pre>"),
+                    HasSubstr("form minlin"), HasSubstr("baseline poly2"), HasSubstr("Not fitted: max (too few rows)."),
+                    HasSubstr("Not drawn: this sweep measured no MLS."), HasSubstr("@media print")));
 }
 
 TEST(FitSentencesTest, ClaimOnlyWhatTheNumbersShow) {
@@ -148,6 +150,11 @@ TEST(FitSentencesTest, ClaimOnlyWhatTheNumbersShow) {
   fit.forms["softmin"].aicc = 11;
   EXPECT_THAT(FitSentences(fit),
               Contains(AllOf(HasSubstr("prefer it to max (ΔAICc 20.0)"), HasSubstr("cannot tell it from softmin"))));
+  EXPECT_THAT(FitSentences(fit), Contains("No baseline has a lower AICc than minlin."));
+  fit.baselines["poly3"].aicc = -5;
+  fit.baselines["poly1"].aicc = 50;
+  EXPECT_THAT(FitSentences(fit), Contains("1 baseline describes the fitted rows better than minlin by AICc, best of "
+                                          "all poly3 (-5.0 against 10.0)."));
   EXPECT_THAT(FitSentences(fit), Contains(HasSubstr("Nothing was held out")));
   EXPECT_THAT(FitSentences(fit), Contains("Saturation was not observed: a test says so."));
   fit.saturation = "observed";
@@ -195,11 +202,11 @@ Answer Call(const std::vector<std::string>& arguments) {
 
 class ReportVerbTest : public ::testing::Test {
  protected:
-  // A finished sweep of 1 to 4 heads, five widths, two lengths and two seeds, with capacities that follow a law.
+  // A finished sweep of 1 to 4 heads, three widths, two lengths and two seeds, with capacities that follow a law.
   void MakeDatabase(const std::string& name) {
     std::vector<PointSpec> points;
     for (int64_t heads = 1; heads <= 4; ++heads) {
-      for (const int64_t width : {8, 12, 16, 24, 32}) {
+      for (const int64_t width : {8, 16, 32}) {
         for (const int64_t length : {4, 8}) {
           for (uint64_t seed = 1; seed <= 2; ++seed) {
             PointSpec point = store::MakePoint(heads, seed, 4000);
@@ -239,7 +246,7 @@ TEST_F(ReportVerbTest, WritesOneWholePageAndNothingElse) {
   EXPECT_EQ(HtmlProblem(page), "");
   EXPECT_EQ(OutsideReference(page), "");
   EXPECT_THAT(page, AllOf(HasSubstr("# &lt;b&gt;not bold&lt;/b&gt; &amp; such"), HasSubstr("Figure 1: "),
-                          HasSubstr("form minlin"), HasSubstr("known.yaml"), HasSubstr("80 asked for, 80 measured"),
+                          HasSubstr("form minlin"), HasSubstr("known.yaml"), HasSubstr("48 asked for, 48 measured"),
                           HasSubstr("Not drawn: sweep known: it has no architecture with several batch sizes")));
   size_t pictures = 0;
   for (size_t at = page.find("<svg"); at != std::string::npos; at = page.find("<svg", at + 1)) ++pictures;
@@ -324,6 +331,30 @@ TEST_F(ReportVerbTest, ASweepWithoutResultsIsAnError) {
   EXPECT_EQ(answer.code, 2);
   EXPECT_THAT(answer.err, HasSubstr("no results yet"));
   EXPECT_FALSE(std::filesystem::exists(Page()));
+}
+
+// The columns `mac` and `mls` of v_capacity, where they are, and NULL where a cell has but one of the two.
+TEST_F(ReportVerbTest, MlsIsDrawnWhereTheViewHoldsBoth) {
+  MakeDatabase("known");
+  const auto set_view = [&](const std::string& mls) {
+    auto db = store::Database::Open(Database(), store::Database::Access::kWrite);
+    ASSERT_TRUE(db.ok()) << db.status();
+    const absl::Status changed = db->Execute(
+        StrCat("DROP VIEW v_capacity; CREATE VIEW v_capacity AS SELECT sweep, heads, width, seq_len, freeze_mlp, "
+               "items_corr_mean AS mac, ",
+               mls, " AS mls FROM v_cells;"));
+    ASSERT_TRUE(changed.ok()) << changed;
+  };
+  const std::vector<std::string> plot = {"plot",   "known", "--db",  Database(),
+                                         "--kind", "mls",   "--out", folder_.File("mls.svg")};
+  set_view("NULL");
+  EXPECT_EQ(Call(plot).code, 2);
+  EXPECT_THAT(Call(plot).err, HasSubstr("this sweep measured no MLS"));
+  set_view("CASE WHEN heads < 3 THEN 0.5 * items_corr_mean END");
+  const Answer answer = Call(plot);
+  EXPECT_EQ(answer.code, 0) << answer.err;
+  EXPECT_THAT(answer.out,
+              AllOf(HasSubstr("12 architectures"), HasSubstr("0.50 in the median"), HasSubstr("r = 1.000")));
 }
 
 TEST_F(ReportVerbTest, EveryKindIsDrawnOrSaysWhyNot) {
