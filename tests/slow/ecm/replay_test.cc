@@ -261,9 +261,6 @@ TEST(ReplayTest, Frozen_HeldOutHeadsAtTheLargestWidth) {
 TEST(ReplayTest, Frozen_HeldOutHeadsAtAMiddleWidth) {
   Compare(true, {5, 24, 16});
 }
-TEST(ReplayTest, Frozen_HeldOutHeadsAtAMiddleWidth) {
-  Compare(true, {5, 24, 16});
-}
 TEST(ReplayTest, Trainable_HeldOutHeadsAtTheLargestWidth) {
   Compare(false, {5, 32, 32});
 }
