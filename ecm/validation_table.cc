@@ -145,6 +145,22 @@ std::string SplitVerdict(const std::string& ecm, const ValidationSplit& split) {
                       " against ", Short(own->second.rmse), ")", more > 0 ? absl::StrCat(" and ", more, " more") : "");
 }
 
+// The first degree at which a polynomial fits the rows themselves better, under the weighted loss.
+std::string InSampleVerdict(const Validation& validation) {
+  for (const ValidationSplit& split : validation.splits) {
+    if (split.name != kInSample || split.weighting != "weighted") continue;
+    const auto own = split.models.find(validation.ecm);
+    if (own == split.models.end() || !own->second.skipped.empty()) return "";
+    for (const char* name : {"poly1", "poly2", "poly3", "poly4"}) {
+      const auto it = split.models.find(name);
+      if (it == split.models.end() || !it->second.skipped.empty() || it->second.rmse > own->second.rmse) continue;
+      return absl::StrCat("; in-sample the first polynomial to fit better is ", name, " (", it->second.parameters_used,
+                          " parameters against ", own->second.parameters_used, ")");
+    }
+  }
+  return "; in-sample no polynomial fits better";
+}
+
 std::string VerdictOf(const Validation& validation) {
   if (validation.ecm.empty()) return "The ECM was not among the fitted forms, so nothing is said of it";
   std::vector<std::string> parts;
@@ -161,7 +177,7 @@ std::string VerdictOf(const Validation& validation) {
   }
   return absl::StrCat("Held out, the ECM (`", validation.ecm,
                       "`) beats every baseline of at least as many parameters in ", won, " of ", held_out,
-                      " tests; baselines that beat it: ", absl::StrJoin(parts, "; "));
+                      " tests; baselines that beat it: ", absl::StrJoin(parts, "; "), InSampleVerdict(validation));
 }
 
 std::vector<std::string> Cells(const ValidationSplit& split, const std::string& name) {

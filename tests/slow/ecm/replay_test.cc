@@ -4,9 +4,11 @@
 // back end; cost_seconds is the cost model's estimate. Prints the figures of docs/science.md.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <set>
 #include <sstream>
@@ -64,8 +66,10 @@ Cell CellOf(const Measurement& m) {
   return {static_cast<double>(m.heads), static_cast<double>(m.width), static_cast<double>(m.seq_len)};
 }
 
-constexpr char kForm[] = "softmin";   // min without its corner, where bootstrap draws jump between two optima
-constexpr double kAsNarrow = 1.05;    // of the full grid's width: 200 draws tell widths no better
+constexpr char kForm[] = "softmin";  // min without its corner, where bootstrap draws jump between two optima
+constexpr double kAsNarrow = 1.05;   // of the full grid's width: 200 draws tell widths no better
+constexpr uint64_t kRandomRuns = 2;
+constexpr double kMostShare = 0.5;    // of the full grid's seconds that a replay spends
 constexpr double kBatchShare = 0.04;  // of the full grid's seconds
 
 struct Target {
@@ -143,10 +147,11 @@ class Pool {
 
 // When a bootstrap interval was as narrow as the full grid's for the first of three batches in a row, and when it also
 // held what the full grid predicts: a narrow interval around another number saves nothing. Shares of the full grid's
-// seconds; 1 = not before the end.
+// seconds; infinite = not within kMostShare.
 struct Replay {
-  double narrow = 1, agrees = 1;
-  double predicted = 0, low = 0, high = 0;  // at `agrees`
+  double narrow = std::numeric_limits<double>::infinity(), agrees = std::numeric_limits<double>::infinity();
+  double third = 0;  // width over that of the full grid at a third of the seconds
+  bool third_agrees = false;
 };
 
 enum class Order { kSuggest, kRandom };
@@ -196,7 +201,7 @@ Replay Play(const std::vector<Measured>& all, const Target& target, const Outcom
   std::vector<double> shares;
   Replay out;
   int narrow = 0, agrees = 0;
-  while (agrees < 3) {
+  while (agrees < 3 || shares.back() < 1.0 / 3) {
     trace.push_back(FitTo(design, target));
     shares.push_back(Seconds(design) / seconds);
     const Outcome& now = trace.back();
@@ -209,18 +214,26 @@ Replay Play(const std::vector<Measured>& all, const Target& target, const Outcom
                   now.low, now.high);
     }
     const size_t first = trace.size() >= 3 ? trace.size() - 3 : 0;
-    if (narrow >= 3 && out.narrow == 1) out.narrow = shares[first];
-    if (agrees >= 3) {
-      out.agrees = shares[first];
-      out.predicted = trace[first].predicted;
-      out.low = trace[first].low;
-      out.high = trace[first].high;
+    if (narrow >= 3 && std::isinf(out.narrow)) out.narrow = shares[first];
+    if (shares.back() < 1.0 / 3) {
+      out.third = now.width() / full.width();
+      out.third_agrees = now.low <= full.predicted && full.predicted <= now.high;
     }
+    if (agrees >= 3 && std::isinf(out.agrees)) out.agrees = shares[first];
+    if (shares.back() >= kMostShare) break;
     const size_t before = design.size();
     AddBatch(pool, design, now, target, kBatchShare * seconds, order, random);
     if (design.size() == before) break;
   }
   return out;
+}
+
+void Print(const char* name, const Replay& replay) {
+  std::printf(
+      "  %s: as narrow (within 5 %%) at %.0f %% of the seconds, and around the full grid's prediction at %.0f %%; at a "
+      "third of them %.2f times as wide, %s it\n",
+      name, 100 * replay.narrow, 100 * replay.agrees, replay.third, replay.third_agrees ? "around" : "not around");
+  std::fflush(stdout);
 }
 
 void Compare(bool freeze_mlp, const Target& target) {
@@ -241,18 +254,13 @@ void Compare(bool freeze_mlp, const Target& target) {
       "%s MLP, heads %g, width %g, seq_len %g: measured %.0f; full grid (%zu points, %.0f s): %.0f [%.0f, %.0f]\n",
       freeze_mlp ? "frozen" : "trainable", target.heads, target.width, target.seq_len, measured / repeats, all.size(),
       Seconds(all), full.predicted, full.low, full.high);
-  for (const Order order : {Order::kSuggest, Order::kRandom}) {
-    const Replay replay = Play(all, target, full, order, 1);
-    std::printf(
-        "  %s: as narrow (within 5 %%) at %.0f %% of the seconds; around the full grid's prediction too at %.0f %%: "
-        "%.0f [%.0f, "
-        "%.0f]\n",
-        order == Order::kSuggest ? "suggest" : "at random", 100 * replay.narrow, 100 * replay.agrees, replay.predicted,
-        replay.low, replay.high);
-    if (order == Order::kSuggest) {
-      EXPECT_LT(replay.agrees, 1) << "the full grid was needed";
-    }
-  }
+  const Replay suggested = Play(all, target, full, Order::kSuggest, 1);
+  Print("suggest  ", suggested);
+  for (uint64_t seed = 1; seed <= kRandomRuns; ++seed)
+    Print("at random", Play(all, target, full, Order::kRandom, seed));
+  // What docs/science.md says of all three.
+  EXPECT_LT(suggested.third, 2);
+  EXPECT_TRUE(suggested.third_agrees);
 }
 
 TEST(ReplayTest, Frozen_HeldOutHeadsAtTheLargestWidth) {
