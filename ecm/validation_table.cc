@@ -129,7 +129,7 @@ void Judge(const std::string& ecm, ValidationSplit& split) {
 }
 
 std::string Short(double value) {
-  return absl::StrFormat(std::abs(value) >= 100 ? "%.0f" : "%.3g", value);
+  return std::abs(value) >= 100 ? absl::StrFormat("%.0f", value) : absl::StrFormat("%.3g", value);
 }
 
 // "heads=5: log_quadratic (RMSE 40 against 130) and 3 more"
