@@ -53,7 +53,7 @@ absl::StatusOr<std::map<CellKey, std::set<uint64_t>>> MeasuredSeeds(Source& sour
 }
 
 std::vector<int64_t> LevelsOf(const std::vector<int64_t>& asked, const ecm::GroupFit& group,
-                            double (*level)(const ecm::Row&)) {
+                              double (*level)(const ecm::Row&)) {
   if (!asked.empty()) return asked;
   std::set<int64_t> levels;
   for (const ecm::PredictedRow& point : group.points) levels.insert(std::llround(level(point.row)));

@@ -14,9 +14,9 @@ namespace {
 constexpr double kRounding = 0.99;
 constexpr int kLargestWidths = 2;  // how many of the widths count as "the largest"
 
-using Cell = std::tuple<double, double, double>;
+using StudyCell = std::tuple<double, double, double>;
 
-Cell CellOf(const Row& row) {
+StudyCell StudyCellOf(const Row& row) {
   return {row.heads, row.seq_len, row.width};
 }
 
@@ -72,18 +72,18 @@ BudgetStudy StudyBudgets(const std::vector<Row>& fitted, const std::vector<bool>
     study.verdict = "unknown";
     return study;
   }
-  std::map<Cell, size_t> base;
-  for (size_t i = 0; i < fitted.size(); ++i) base[CellOf(fitted[i])] = i;
+  std::map<StudyCell, size_t> base;
+  for (size_t i = 0; i < fitted.size(); ++i) base[StudyCellOf(fitted[i])] = i;
   const double large = SmallestLargeWidth(fitted);
-  std::map<Cell, double> chosen;  // budget of the repeat that counts
+  std::map<StudyCell, double> chosen;  // budget of the repeat that counts
   for (const Row& row : all) {
-    const auto it = base.find(CellOf(row));
+    const auto it = base.find(StudyCellOf(row));
     if (it == base.end() || row.budget < kRounding * kBudgetStep * fitted[it->second].budget) continue;
-    const auto [kept, is_new] = chosen.emplace(CellOf(row), row.budget);
+    const auto [kept, is_new] = chosen.emplace(StudyCellOf(row), row.budget);
     kept->second = std::min(kept->second, row.budget);
   }
   for (const Row& row : all) {
-    const auto it = base.find(CellOf(row));
+    const auto it = base.find(StudyCellOf(row));
     if (it == base.end()) continue;
     const Row& first = fitted[it->second];
     if (first.budget <= 0 || first.capacity <= 0 || row.budget <= first.budget) continue;
@@ -94,7 +94,7 @@ BudgetStudy StudyBudgets(const std::vector<Row>& fitted, const std::vector<bool>
     repeat.capacity = row.capacity;
     repeat.gain = row.capacity / first.capacity - 1;
     repeat.on_bound = it->second < on_bound.size() && on_bound[it->second];
-    const auto best = chosen.find(CellOf(row));
+    const auto best = chosen.find(StudyCellOf(row));
     if (row.width < large) {
       repeat.why_not_counted = "not one of the two largest widths";
     } else if (row.budget < kRounding * kBudgetStep * first.budget) {

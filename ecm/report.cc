@@ -40,22 +40,23 @@ std::string WhyNotUsed(const Row& row, double smallest_budget) {
   return "";
 }
 
-using Cell = std::tuple<double, double, double>;
+using CellId = std::tuple<double, double, double>;
 
 // Cells that were measured with a larger budget only, in a group where others have both: their smallest budget is that
 // of a repeat, and a fit that took it for the base would mix budgets. Told by the base budgets of the three cells
 // nearest in size, where these differ from it by a factor that the group holds repeats of (within 15 %). The value is
 // the factor.
-std::map<Cell, double> FindRepeatsWithoutBase(const std::vector<Row>& rows, const std::map<Cell, double>& smallest) {
+std::map<CellId, double> FindRepeatsWithoutBase(const std::vector<Row>& rows,
+                                                const std::map<CellId, double>& smallest) {
   std::set<double> factors;
-  std::map<Cell, double> size;
+  std::map<CellId, double> size;
   for (const Row& row : rows) {
-    const Cell cell{row.heads, row.width, row.seq_len};
+    const CellId cell{row.heads, row.width, row.seq_len};
     const double base = smallest.at(cell);
     if (base > 0 && row.budget > base * (1 + 1e-9)) factors.insert(row.budget / base);
     if (row.params_train > 0) size[cell] = std::log(row.params_train);
   }
-  std::map<Cell, double> found;
+  std::map<CellId, double> found;
   for (const auto& [cell, own_size] : size) {
     std::vector<std::pair<double, double>> near;  // distance in size, base budget
     for (const auto& [other, other_size] : size) {
@@ -74,16 +75,16 @@ std::map<Cell, double> FindRepeatsWithoutBase(const std::vector<Row>& rows, cons
 }
 
 std::vector<PredictedRow> SelectRows(const std::vector<Row>& rows) {
-  std::map<Cell, double> smallest;
+  std::map<CellId, double> smallest;
   for (const Row& row : rows) {
-    const auto [it, is_new] = smallest.emplace(Cell(row.heads, row.width, row.seq_len), row.budget);
+    const auto [it, is_new] = smallest.emplace(CellId(row.heads, row.width, row.seq_len), row.budget);
     it->second = std::min(it->second, row.budget);
   }
-  const std::map<Cell, double> repeats = FindRepeatsWithoutBase(rows, smallest);
+  const std::map<CellId, double> repeats = FindRepeatsWithoutBase(rows, smallest);
   std::vector<PredictedRow> points;
   for (const Row& row : rows) {
     PredictedRow point{.row = row, .predicted = kNaN, .lower = kNaN, .upper = kNaN};
-    const Cell cell(row.heads, row.width, row.seq_len);
+    const CellId cell(row.heads, row.width, row.seq_len);
     point.why_not_used = WhyNotUsed(row, smallest[cell]);
     if (const auto it = repeats.find(cell); it != repeats.end() && point.why_not_used.empty()) {
       point.why_not_used = absl::StrFormat(

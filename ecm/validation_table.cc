@@ -129,7 +129,7 @@ void Judge(const std::string& ecm, ValidationSplit& split) {
 }
 
 std::string Short(double value) {
-  return absl::StrFormat(std::abs(value) >= 100 ? "%.0f" : "%.3g", value);
+  return std::abs(value) >= 100 ? absl::StrFormat("%.0f", value) : absl::StrFormat("%.3g", value);
 }
 
 // "heads=5: log_quadratic (RMSE 40 against 130) and 3 more"
@@ -143,6 +143,22 @@ std::string SplitVerdict(const std::string& ecm, const ValidationSplit& split) {
   const size_t more = split.beat_ecm.size() - 1;
   return absl::StrCat(split.name, ": ", split.beat_ecm[0], " (RMSE ", Short(split.models.at(split.beat_ecm[0]).rmse),
                       " against ", Short(own->second.rmse), ")", more > 0 ? absl::StrCat(" and ", more, " more") : "");
+}
+
+// The first degree at which a polynomial fits the rows themselves better, under the weighted loss.
+std::string InSampleVerdict(const Validation& validation) {
+  for (const ValidationSplit& split : validation.splits) {
+    if (split.name != kInSample || split.weighting != "weighted") continue;
+    const auto own = split.models.find(validation.ecm);
+    if (own == split.models.end() || !own->second.skipped.empty()) return "";
+    for (const char* name : {"poly1", "poly2", "poly3", "poly4"}) {
+      const auto it = split.models.find(name);
+      if (it == split.models.end() || !it->second.skipped.empty() || it->second.rmse > own->second.rmse) continue;
+      return absl::StrCat("; in-sample the first polynomial to fit better is ", name, " (", it->second.parameters_used,
+                          " parameters against ", own->second.parameters_used, ")");
+    }
+  }
+  return "; in-sample no polynomial fits better";
 }
 
 std::string VerdictOf(const Validation& validation) {
@@ -161,7 +177,7 @@ std::string VerdictOf(const Validation& validation) {
   }
   return absl::StrCat("Held out, the ECM (`", validation.ecm,
                       "`) beats every baseline of at least as many parameters in ", won, " of ", held_out,
-                      " tests; baselines that beat it: ", absl::StrJoin(parts, "; "));
+                      " tests; baselines that beat it: ", absl::StrJoin(parts, "; "), InSampleVerdict(validation));
 }
 
 std::vector<std::string> Cells(const ValidationSplit& split, const std::string& name) {

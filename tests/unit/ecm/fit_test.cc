@@ -200,7 +200,7 @@ TEST(FitTest, NamedHoldOut_IsUsed) {
 TEST(FitTest, TooFewRows_GroupSaysSo) {
   const GroupFit fit =
       FitRows(MakeSyntheticRows("min", kMinTheta, {.heads = {1}, .lengths = {8}, .widths = {8, 16}}), Quick());
-  EXPECT_THAT(fit.error, HasSubstr("2 of 2 rows"));
+  EXPECT_THAT(fit.error, HasSubstr("2 of 2 can be used"));
   EXPECT_EQ(fit.saturation, "not observed");
   EXPECT_TRUE(fit.best.empty());
 }

@@ -114,6 +114,7 @@ TEST(ValidationTableTest, OnOtherDataTheBaselineIsNamedWithItsFigures) {
   EXPECT_LT(heads.models.at("log_quadratic").rmse, heads.models.at("min").rmse);
   EXPECT_THAT(validation.verdict, HasSubstr("heads=5: log_quadratic (RMSE "));
   EXPECT_THAT(validation.verdict, HasSubstr("in 0 of 8 tests"));
+  EXPECT_THAT(validation.verdict, HasSubstr("in-sample the first polynomial to fit better is poly"));
   for (const std::string& name : heads.beat_ecm) {
     EXPECT_GE(heads.models.at(name).parameters_used, heads.models.at("min").parameters_used) << name;
   }
