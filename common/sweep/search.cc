@@ -198,8 +198,9 @@ void CheckSearchedFields(const SweepSpec& spec, Errors& errors) {
   for (const Axis& axis : spec.axes) {
     if ((spec.measure == "mac" || spec.measure == "mls") && axis.field == "dataset_size") {
       errors.Add(axis.line, "dataset_size",
-                 StrCat("measure: ", spec.measure, " searches the library size itself; leave data.dataset_size out "
-                                                   "(search.start sets where it begins)"));
+                 StrCat("measure: ", spec.measure,
+                        " searches the library size itself; leave data.dataset_size out "
+                        "(search.start sets where it begins)"));
     }
     if (spec.measure != "minnet") continue;
     if (axis.field == spec.search.knob) {

@@ -31,9 +31,9 @@ struct SweepCounts {
   SweepState state = SweepState::kRunning;
   std::string reason;
   int64_t points = 0, done = 0, failed = 0, running = 0, pending = 0, cancelled = 0;
-  double rate_per_second = 0;  // of accepted results, over the last minutes this process has seen
-  double eta_seconds = -1;     // < 0 = unknown; from remaining cost and the devices' measured speed
-  bool planning = false;       // it searches, and its planner may want more points
+  double rate_per_second = 0;            // of accepted results, over the last minutes this process has seen
+  double eta_seconds = -1;               // < 0 = unknown; from remaining cost and the devices' measured speed
+  bool planning = false;                 // it searches, and its planner may want more points
   int64_t cells = 0, cells_settled = 0;  // as last planned; 0 = not known, or no search
 };
 

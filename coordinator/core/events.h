@@ -188,8 +188,8 @@ struct ChangeWorker {
   WorkerVerb verb = WorkerVerb::kDrain;
 };
 
-using Event = std::variant<Recovered, SweepStored, SweepPlanned, WorkerSync, SyncAbandoned, Tick, StoreCommitted, StoreUnwritable,
-                           StoreWritable, ChangeSweep, ChangeWorker>;
+using Event = std::variant<Recovered, SweepStored, SweepPlanned, WorkerSync, SyncAbandoned, Tick, StoreCommitted,
+                           StoreUnwritable, StoreWritable, ChangeSweep, ChangeWorker>;
 
 // ---------------------------------------------------------------- effects
 

@@ -7,8 +7,8 @@
 namespace capsweep::plan {
 namespace {
 
-constexpr double kFull = 0.9;       // more of a library than this: it may have cut the capacity off
-constexpr double kSettled = 0.1;    // largest relative change by the last doubling
+constexpr double kFull = 0.9;     // more of a library than this: it may have cut the capacity off
+constexpr double kSettled = 0.1;  // largest relative change by the last doubling
 
 }  // namespace
 
@@ -36,7 +36,8 @@ MacRuling RuleMac(int64_t start, int64_t max_doublings, const std::function<Libr
       const LibraryRuns last = look(2 * size);
       if (!last.impossible.empty() || (last.settled && last.done == 0)) {
         ruling.unsettled = true;
-        ruling.stopped = last.impossible.empty() ? StrCat("every run with ", 2 * size, " items failed") : last.impossible;
+        ruling.stopped =
+            last.impossible.empty() ? StrCat("every run with ", 2 * size, " items failed") : last.impossible;
       } else if (!last.settled) {
         ruling.needs = {2 * size};
       } else {

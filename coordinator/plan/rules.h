@@ -55,7 +55,7 @@ Ruling RuleMinnet(const SearchSpec& search, const Ask& ask);
 struct LibraryRuns {
   bool settled = false;  // every seed has a result or has failed
   int64_t done = 0;
-  double items_mem = 0;    // means over those done
+  double items_mem = 0;  // means over those done
   double items_corr = 0;
   std::string impossible;  // not empty: there is no such library, and why
 };

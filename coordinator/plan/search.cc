@@ -26,7 +26,8 @@ int64_t EstimateItems(const PointSpec& point, double factor) {
   const double bits = static_cast<double>(MaxTargets(point)) * std::log2(static_cast<double>(point.vocab));
   const double items = factor * static_cast<double>(CountParams(point).train) / bits;
   const double sequences = std::pow(static_cast<double>(point.vocab), static_cast<double>(point.seq_len));
-  return static_cast<int64_t>(std::max(1.0, std::min({std::floor(items), std::floor(sequences / 4), static_cast<double>(kMostItems)})));
+  return static_cast<int64_t>(
+      std::max(1.0, std::min({std::floor(items), std::floor(sequences / 4), static_cast<double>(kMostItems)})));
 }
 
 std::string EstimateExpression(double factor) {
@@ -194,8 +195,8 @@ Ruling Search::Rule(const Bisection& bisection, const Outcomes& known, const Ass
     const bool ok = outcome->second.state == Outcome::State::kDone && outcome->second.items_mem == made.dataset_size;
     return {ok ? Answer::kYes : Answer::kNo, ""};
   };
-  const Ruling ruling = sweep_.measure == "minnet" ? RuleMinnet(sweep_.search, ask)
-                                                   : RuleMls(sweep_.search, bisection.start, ask);
+  const Ruling ruling =
+      sweep_.measure == "minnet" ? RuleMinnet(sweep_.search, ask) : RuleMls(sweep_.search, bisection.start, ask);
   if (finding != nullptr && !failed.empty()) {
     StrAppend(&finding->reason, finding->reason.empty() ? "" : "; ",
               FailureText(static_cast<int64_t>(failed.size()), failure));
@@ -247,7 +248,7 @@ void Search::PlanMac(const Cell& cell, Round& round, Finding& finding) {
   for (const int64_t size : ruling.needs) {
     for (const int64_t number : cell.numbers) Want(number, {size, 0}, round);
   }
-  finding.state = !ruling.needs.empty()     ? CellState::kSearching
+  finding.state = !ruling.needs.empty()    ? CellState::kSearching
                   : ruling.stopped.empty() ? CellState::kSettled
                                            : CellState::kStopped;
   if (!ruling.stopped.empty()) finding.reason = StrCat("MAC: ", ruling.stopped);

@@ -1,5 +1,5 @@
-// (sweep whose measure searches, results so far) -> points wanted now, and what was found. Pure: the same inputs give the
-// same answer, so that nothing about a search has to be remembered anywhere but in the results.
+// (sweep whose measure searches, results so far) -> points wanted now, and what was found. Pure: the same inputs give
+// the same answer, so that nothing about a search has to be remembered anywhere but in the results.
 #pragma once
 
 #include <cstdint>
@@ -35,14 +35,14 @@ std::string_view ToWord(CellState state);
 
 // One architecture (with its recipe): the points of the grid without the searched field and, but for minnet, the seeds.
 struct Finding {
-  int64_t cell = 0;        // number in the order of the file
-  std::string point_key;   // of a run of it; of a minnet that found a size, of the run that showed it
+  int64_t cell = 0;       // number in the order of the file
+  std::string point_key;  // of a run of it; of a minnet that found a size, of the run that showed it
   CellState state = CellState::kSearching;
-  std::string reason;      // why it stopped; which runs failed
-  int64_t probes = 0;      // runs that decided
+  std::string reason;  // why it stopped; which runs failed
+  int64_t probes = 0;  // runs that decided
   std::optional<double> mac;
   bool mac_unsettled = false;
-  std::optional<double> mls;  // mean over the seeds; a lower bound where the search stopped
+  std::optional<double> mls;    // mean over the seeds; a lower bound where the search stopped
   std::optional<int64_t> size;  // of minnet: the smallest that memorized
 };
 

@@ -2,11 +2,10 @@
 // No gRPC in here; service/*_service.cc put it on the wire and `capsweep run` uses it in process.
 //
 // Threads. Every public method may be called from any thread. One driver thread sends ticks and carries what the
-// store's writer thread reports into the core; it never waits for anything but its queue. One planner thread adds points
-// to sweeps that search (planner.h).
-// Locks, in the order in which they may be taken: submit_mu_ (one submission at a time, so that the core learns of
-// sweeps in the order in which they were stored) -> mu_ (core, open calls) -> the store's own. The driver's queue and
-// the details cache have leaf locks. Callbacks to callers run with no lock held.
+// store's writer thread reports into the core; it never waits for anything but its queue. One planner thread adds
+// points to sweeps that search (planner.h). Locks, in the order in which they may be taken: submit_mu_ (one submission
+// at a time, so that the core learns of sweeps in the order in which they were stored) -> mu_ (core, open calls) -> the
+// store's own. The driver's queue and the details cache have leaf locks. Callbacks to callers run with no lock held.
 #pragma once
 
 #include <functional>

@@ -40,7 +40,7 @@ class Planner {
   struct Planned {
     uint64_t mark = 0;
     int64_t slots = 0;
-    std::string text;                       // the sweep file behind `search`
+    std::string text;  // the sweep file behind `search`
     std::unique_ptr<plan::Search> search;
     std::vector<store::SearchRow> stored;
   };

@@ -290,8 +290,8 @@ absl::StatusOr<std::vector<SweepProgress>> Reader::Progress(const std::string& s
       return out;
     }
     out.push_back({std::string(rows.Text(0)), std::string(rows.Text(1)), std::string(rows.Text(2)), rows.Int(3),
-                   rows.Int(4), rows.Int(5), rows.Int(6), rows.Int(7), rows.Real(8), rows.Real(9),
-                   rows.Int(10), rows.Int(11)});
+                   rows.Int(4), rows.Int(5), rows.Int(6), rows.Int(7), rows.Real(8), rows.Real(9), rows.Int(10),
+                   rows.Int(11)});
   }
 }
 

@@ -309,10 +309,8 @@ absl::Status ApplySteps(Database& db, int64_t current, const std::vector<Migrati
 }  // namespace
 
 const std::vector<Migration>& Migrations() {
-  static const std::vector<Migration>* const kMigrations =
-      new std::vector<Migration>{{1, std::string(kTables)},
-                                 {2, StrCat(kDropViews, kRecipes)},
-                                 {3, StrCat(kDropViews, kSearches, ViewsSql())}};
+  static const std::vector<Migration>* const kMigrations = new std::vector<Migration>{
+      {1, std::string(kTables)}, {2, StrCat(kDropViews, kRecipes)}, {3, StrCat(kDropViews, kSearches, ViewsSql())}};
   return *kMigrations;
 }
 

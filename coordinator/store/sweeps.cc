@@ -44,9 +44,12 @@ absl::StatusOr<std::optional<KnownSweep>> Find(Database& db, const std::string& 
 }
 
 core::SweepRow RowOf(const KnownSweep& known, const std::string& name) {
-  return {SweepId(known.id),         name,
-          known.state,               known.priority,
-          known.limits.max_failures, known.limits.attempts,
+  return {SweepId(known.id),
+          name,
+          known.state,
+          known.priority,
+          known.limits.max_failures,
+          known.limits.attempts,
           MeasureSearches(known.measure)};
 }
 
@@ -332,8 +335,7 @@ absl::StatusOr<SearchInput> ReadSearchRows(Database& db, SweepId sweep) {
     }
     SearchInput::Probe probe;
     probe.point_key = std::string(rows.Text(0));
-    if (!core::FromWord(rows.Text(1), probe.state) ||
-        (probe.state == core::PointState::kDone && rows.Int(5) != 0)) {
+    if (!core::FromWord(rows.Text(1), probe.state) || (probe.state == core::PointState::kDone && rows.Int(5) != 0)) {
       return absl::DataLossError(StrCat("point ", probe.point_key, " is '", rows.Text(1), "' against its result"));
     }
     probe.items_mem = rows.Int(2);
