@@ -62,8 +62,8 @@ TEST(SearchTextTest, ShowsRatiosBoundsReasonsAndTheCorrelation) {
   FakeSource source(table);
   const auto text = SearchText(source, "s");
   ASSERT_TRUE(text.ok()) << text.status();
-  EXPECT_THAT(*text, HasSubstr("heads  width  parameters    MAC    MLS  MLS/MAC"));
-  EXPECT_THAT(*text, HasSubstr("~ 200    150     0.75"));
+  EXPECT_THAT(*text, HasSubstr("heads  width  parameters    MAC  MLS    MLS/MAC"));
+  EXPECT_THAT(*text, HasSubstr("~ 200  150       0.75"));
   EXPECT_THAT(*text, HasSubstr("≥ 330      1.1"));
   EXPECT_THAT(*text, HasSubstr("heads 2, width 32: MLS: too small an alphabet"));
   EXPECT_THAT(*text, HasSubstr("correlation of MAC and MLS over 3 architectures: 0.961"));
