@@ -100,8 +100,8 @@ std::string RenderBar(const ProgressFrame& frame, int columns, bool unicode, boo
 
 std::string RenderLine(const ProgressFrame& frame) {
   const std::string search = frame.architectures > 0 ? StrCat(Counts(frame), ", ") : "";
-  std::string line = StrCat(frame.sweep, ": ", search, frame.done, " of ", frame.points, " points done, ", frame.running,
-                            " running, ", frame.failed, " failed");
+  std::string line = StrCat(frame.sweep, ": ", search, frame.done, " of ", frame.points, " points done, ",
+                            frame.running, " running, ", frame.failed, " failed");
   if (const std::string rate = Rate(frame.rate_per_second); !rate.empty()) {
     StrAppend(&line, ", ", rate);
   }

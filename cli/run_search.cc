@@ -15,49 +15,62 @@ namespace capsweep::cli {
 namespace {
 
 // Fields that can tell architectures apart; heads and width are always shown, the others where they differ.
-constexpr std::string_view kFields =
+constexpr std::string_view kFoundFields =
     "mode, vocab, seq_len, lm_targets, family, layers, heads, head_dim, width, freeze_mlp, mlp_width, activation, "
     "positions, dropout, tokens, vector_dim, optimizer, schedule, loss, batch_size";
-constexpr size_t kFieldCount = 20;
+constexpr size_t kFoundFieldCount = 20;
 // Columns before them.
-enum Column : size_t { kMeasure, kState, kReason, kMac, kUnsettled, kMls, kSize, kParams, kItems, kLr, kWarmup, kSeed };
+enum FoundColumn : size_t {
+  kMeasure,
+  kState,
+  kReason,
+  kMac,
+  kUnsettled,
+  kMls,
+  kSize,
+  kParams,
+  kItems,
+  kLr,
+  kWarmup,
+  kSeed
+};
 constexpr size_t kFirstField = kSeed + 1;
 
-using Row = std::vector<store::Cell>;
+using FoundRow = std::vector<store::Cell>;
 
-std::optional<double> Number(const store::Cell& cell) {
+std::optional<double> FoundNumber(const store::Cell& cell) {
   if (const auto* real = std::get_if<double>(&cell)) return *real;
   if (const auto* whole = std::get_if<int64_t>(&cell)) return static_cast<double>(*whole);
   return std::nullopt;
 }
 
-std::string Text(const store::Cell& cell) {
+std::string FoundText(const store::Cell& cell) {
   if (const auto* text = std::get_if<std::string>(&cell)) return *text;
-  const auto number = Number(cell);
+  const auto number = FoundNumber(cell);
   return number.has_value() ? FormatNumber(*number, 6) : "";
 }
 
 std::vector<size_t> ShownFields(const store::Table& table) {
   std::vector<size_t> shown;
-  for (size_t i = kFirstField; i < kFirstField + kFieldCount; ++i) {
+  for (size_t i = kFirstField; i < kFirstField + kFoundFieldCount; ++i) {
     std::set<std::string> values;
-    for (const Row& row : table.rows) values.insert(Text(row[i]));
+    for (const FoundRow& row : table.rows) values.insert(FoundText(row[i]));
     const std::string& name = table.columns[i];
     if (values.size() > 1 || name == "heads" || name == "width") shown.push_back(i);
   }
   return shown;
 }
 
-std::string Name(const store::Table& table, const Row& row, const std::vector<size_t>& shown) {
+std::string FoundName(const store::Table& table, const FoundRow& row, const std::vector<size_t>& shown) {
   std::string name;
-  for (const size_t i : shown) StrAppend(&name, name.empty() ? "" : ", ", table.columns[i], " ", Text(row[i]));
+  for (const size_t i : shown) StrAppend(&name, name.empty() ? "" : ", ", table.columns[i], " ", FoundText(row[i]));
   return name;
 }
 
-void AppendCapacities(const Row& row, bool mls, std::vector<std::string>& cells) {
-  const auto mac = Number(row[kMac]), found = Number(row[kMls]);
-  const bool unsettled = Number(row[kUnsettled]).value_or(0) != 0;
-  const bool stopped = Text(row[kState]) == "stopped";
+void AppendCapacities(const FoundRow& row, bool mls, std::vector<std::string>& cells) {
+  const auto mac = FoundNumber(row[kMac]), found = FoundNumber(row[kMls]);
+  const bool unsettled = FoundNumber(row[kUnsettled]).value_or(0) != 0;
+  const bool stopped = FoundText(row[kState]) == "stopped";
   cells.push_back(mac.has_value() ? StrCat(unsettled ? "~ " : "", FormatNumber(*mac, 6)) : "");
   if (!mls) return;
   cells.push_back(found.has_value() ? StrCat(stopped ? "≥ " : "", FormatNumber(*found, 6)) : "");
@@ -72,22 +85,23 @@ std::string CapacityRows(const store::Table& table, bool mls, const std::vector<
   TextTable out(std::move(header));
   std::vector<double> macs, found;
   bool unsettled = false;
-  for (const Row& row : table.rows) {
+  for (const FoundRow& row : table.rows) {
     std::vector<std::string> cells;
-    for (const size_t i : shown) cells.push_back(Text(row[i]));
-    cells.push_back(Text(row[kParams]));
+    for (const size_t i : shown) cells.push_back(FoundText(row[i]));
+    cells.push_back(FoundText(row[kParams]));
     AppendCapacities(row, mls, cells);
     out.Add(std::move(cells));
-    unsettled = unsettled || Number(row[kUnsettled]).value_or(0) != 0;
-    if (Number(row[kMac]).has_value() && Number(row[kMls]).has_value()) {
-      macs.push_back(*Number(row[kMac]));
-      found.push_back(*Number(row[kMls]));
+    unsettled = unsettled || FoundNumber(row[kUnsettled]).value_or(0) != 0;
+    if (FoundNumber(row[kMac]).has_value() && FoundNumber(row[kMls]).has_value()) {
+      macs.push_back(*FoundNumber(row[kMac]));
+      found.push_back(*FoundNumber(row[kMls]));
     }
   }
   std::string text = out.ToString();
   if (unsettled) {
-    StrAppend(&text, "~ is a MAC that is not settled: the last doubling of the library changed it by more than a tenth, or "
-                     "there was none\n");
+    StrAppend(&text,
+              "~ is a MAC that is not settled: the last doubling of the library changed it by more than a tenth, or "
+              "there was none\n");
   }
   if (mls) {
     const double r = PearsonCorrelation(macs, found);
@@ -102,12 +116,13 @@ std::string MinnetRows(const store::Table& table, const std::vector<size_t>& sho
   for (const size_t i : shown) header.push_back(table.columns[i]);
   header.insert(header.end(), {"seed", "smallest", "P_min", "lr", "warmup"});
   TextTable out(std::move(header));
-  for (const Row& row : table.rows) {
-    std::vector<std::string> cells = {Text(row[kItems])};
-    for (const size_t i : shown) cells.push_back(Text(row[i]));
-    cells.push_back(Text(row[kSeed]));
-    const bool known = Number(row[kSize]).has_value();
-    for (const Column column : {kSize, kParams, kLr, kWarmup}) cells.push_back(known ? Text(row[column]) : "");
+  for (const FoundRow& row : table.rows) {
+    std::vector<std::string> cells = {FoundText(row[kItems])};
+    for (const size_t i : shown) cells.push_back(FoundText(row[i]));
+    cells.push_back(FoundText(row[kSeed]));
+    const bool known = FoundNumber(row[kSize]).has_value();
+    for (const FoundColumn column : {kSize, kParams, kLr, kWarmup})
+      cells.push_back(known ? FoundText(row[column]) : "");
     out.Add(std::move(cells));
   }
   return out.ToString();
@@ -138,20 +153,21 @@ double PearsonCorrelation(const std::vector<double>& a, const std::vector<double
 }
 
 absl::StatusOr<std::string> SearchText(Source& source, const std::string& sweep) {
-  ASSIGN_OR_RETURN(const store::Table table,
-                   source.Query(StrCat("SELECT measure, state, reason, mac, mac_unsettled, mls, size, params_total, "
-                                       "dataset_size, lr, warmup, data_seed, ",
-                                       kFields, " FROM v_searches WHERE sweep = ", SqlLiteral(sweep), " ORDER BY cell"),
-                                {}));
+  ASSIGN_OR_RETURN(
+      const store::Table table,
+      source.Query(StrCat("SELECT measure, state, reason, mac, mac_unsettled, mls, size, params_total, "
+                          "dataset_size, lr, warmup, data_seed, ",
+                          kFoundFields, " FROM v_searches WHERE sweep = ", SqlLiteral(sweep), " ORDER BY cell"),
+                   {}));
   if (table.rows.empty()) {
     return std::string();
   }
-  const std::string measure = Text(table.rows[0][kMeasure]);
+  const std::string measure = FoundText(table.rows[0][kMeasure]);
   std::vector<size_t> shown = ShownFields(table);
   std::string text = measure == "minnet" ? MinnetRows(table, shown) : CapacityRows(table, measure == "mls", shown);
-  for (const Row& row : table.rows) {
-    if (!Text(row[kReason]).empty()) {
-      StrAppend(&text, Name(table, row, shown), ": ", Text(row[kReason]), "\n");
+  for (const FoundRow& row : table.rows) {
+    if (!FoundText(row[kReason]).empty()) {
+      StrAppend(&text, FoundName(table, row, shown), ": ", FoundText(row[kReason]), "\n");
     }
   }
   return text;

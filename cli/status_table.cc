@@ -46,8 +46,8 @@ std::string StatusText(const std::vector<store::SweepProgress>& sweeps) {
 
 store::Table StatusToTable(const std::vector<store::SweepProgress>& sweeps) {
   store::Table table;
-  table.columns = {"sweep",   "state",   "points",          "done",        "failed",
-                   "running", "pending", "rate_per_second", "eta_seconds", "reason", "architectures", "architectures_settled"};
+  table.columns = {"sweep",   "state",           "points",      "done",   "failed",        "running",
+                   "pending", "rate_per_second", "eta_seconds", "reason", "architectures", "architectures_settled"};
   for (const store::SweepProgress& sweep : sweeps) {
     table.rows.push_back({sweep.sweep, sweep.state, sweep.points, sweep.done, sweep.failed, sweep.running,
                           sweep.pending, RateKnown(sweep) ? store::Cell(sweep.rate_per_second) : store::Cell(),

@@ -10,6 +10,7 @@
 #include "common/status.h"
 #include "common/sweep/parse.h"
 #include "common/text.h"
+#include "coordinator/plan/grid.h"
 #include "coordinator/plan/search.h"
 
 namespace capsweep::cli {
@@ -41,6 +42,16 @@ std::string FirstRunsText(const std::vector<PointSpec>& points) {
     StrAppend(&text, "  … and ", FormatCount(static_cast<int64_t>(points.size() - kShown)), " more\n");
   }
   return text;
+}
+
+// What each study of a file adds, for a dry run.
+absl::StatusOr<std::string> StudiesText(const SweepSpec& spec) {
+  ASSIGN_OR_RETURN(const std::vector<plan::StudyCount> counts, plan::CountStudies(spec));
+  TextTable table({"study", "points", "not asked for above"});
+  for (const plan::StudyCount& count : counts) {
+    table.Add({count.name.empty() ? "(base grid)" : count.name, FormatCount(count.points), FormatCount(count.added)});
+  }
+  return table.ToString(2);
 }
 
 std::string SubmitText(const v1::SubmitSweepResponse& response, bool dry_run, const std::string& address) {
@@ -87,6 +98,10 @@ absl::StatusOr<int> Submit(const SubmitOptions& options, bool extend, Console& c
       return absl::OkStatus();
     }));
     console.out << FirstRunsText(first);
+  }
+  if (options.dry_run && !spec.studies.empty()) {
+    ASSIGN_OR_RETURN(const std::string studies, StudiesText(spec));
+    console.out << studies;
   }
   console.out << SubmitText(response, options.dry_run, remote->address());
   return kExitOk;

@@ -30,7 +30,8 @@ constexpr int64_t kMaxSeeds = 1'000'000;
 constexpr int64_t kMaxPoints = 10'000'000;
 
 std::vector<std::string_view> TopLevelNames() {
-  return {"sweep", "task", "model", "data", "train", "repeats", "seeds", "measure", "search", "where", "limits"};
+  return {"sweep", "task",    "model",  "data",  "train",   "repeats",
+          "seeds", "measure", "search", "where", "studies", "limits"};
 }
 
 std::vector<std::string_view> NamesOfSection(std::string_view section) {
@@ -73,12 +74,92 @@ class Reader {
     }
     for (const auto& [name, node] : root.fields) ReadTopLevel(name, node);
     CheckWhole(root);
+    if (studies_ != nullptr) ReadStudies(*studies_);
+  }
+
+  // One of `studies`: the spec holds the base by now.
+  void ReadStudy(const YamlNode& node) {
+    SweepSpec own;  // what the study itself gives
+    std::swap(own, spec_);
+    for (const auto& [name, value] : node.fields) {
+      if (name == "name") {
+        ReadName("name", value);
+      } else if (std::find(kSections.begin(), kSections.end(), name) != kSections.end()) {
+        ReadSection(name, value);
+      } else if (name == "repeats") {
+        ReadRepeats(value);
+      } else if (name == "seeds") {
+        has_seeds_ = true;
+        if (auto seeds = sweep::ReadSeeds(value, errors_)) spec_.seeds = std::move(*seeds);
+      } else if (name == "where") {
+        ReadWhere(value);
+      } else {
+        Unknown(name, value, "studies", {"name", "task", "model", "data", "train", "repeats", "seeds", "where"});
+      }
+    }
+    std::swap(own, spec_);
+    if (!has_name_) errors_.Add(node.line, "studies", "a study has no name; give it one with \"name: NAME\"");
+    Replace(own);
+    CheckBudgetAndSeeds();
   }
 
  private:
+  void ReadStudies(const YamlNode& node) {
+    if (MeasureSearches(spec_.measure)) {
+      errors_.Add(node.line, "studies",
+                  StrCat("measure: ", spec_.measure, " searches and has no grid to add to; use a file of its own"));
+      return;
+    }
+    if (node.kind != YamlNode::Kind::kList || node.items.empty()) {
+      errors_.Add(
+          node.line, "studies",
+          StrCat("holds ", sweep::Describe(node), "; give a list such as [{name: long, train: {steps: 9000}}]"));
+      return;
+    }
+    const SweepSpec base = spec_;
+    for (const YamlNode& item : node.items) {
+      if (item.kind != YamlNode::Kind::kMap) {
+        errors_.Add(item.line, "studies",
+                    StrCat("holds ", sweep::Describe(item), "; a study is a mapping with a name and what it replaces"));
+        continue;
+      }
+      const size_t before = errors_.size();
+      SweepSpec study = base;
+      study.text.clear();
+      Reader(study, errors_).ReadStudy(item);
+      for (const SweepSpec& other : spec_.studies) {
+        if (other.name == study.name) {
+          errors_.Add(item.line, "studies", StrCat("two studies have the name ", study.name, "; rename one"));
+        }
+      }
+      if (errors_.size() == before) sweep::CompileFormulas(study, errors_);
+      spec_.studies.push_back(std::move(study));
+    }
+  }
+
+  // Puts what a study gives in the place of what the base has; one budget drives out the other.
+  void Replace(SweepSpec& own) {
+    const auto drop = [this](std::string_view field) {
+      std::erase_if(spec_.axes, [field](const Axis& axis) { return axis.field == field; });
+    };
+    for (Axis& axis : own.axes) {
+      drop(axis.field);
+      if (axis.field == "steps") drop("epochs");
+      if (axis.field == "epochs") drop("steps");
+    }
+    for (Axis& axis : own.axes) spec_.axes.push_back(std::move(axis));
+    SortAxes();
+    spec_.name = own.name;
+    if (!own.seeds.empty()) spec_.seeds = std::move(own.seeds);
+    if (!own.where.empty()) {
+      spec_.where = std::move(own.where);
+      spec_.where_line = own.where_line;
+    }
+  }
+
   void ReadTopLevel(std::string_view name, const YamlNode& node) {
     if (name == "sweep") {
-      ReadName(node);
+      ReadName("sweep", node);
     } else if (std::find(kSections.begin(), kSections.end(), name) != kSections.end()) {
       ReadSection(name, node);
     } else if (name == "repeats") {
@@ -92,6 +173,8 @@ class Reader {
       search_ = &node;  // read when the measure is known
     } else if (name == "where") {
       ReadWhere(node);
+    } else if (name == "studies") {
+      studies_ = &node;  // read when the base is known
     } else if (name == "limits") {
       ReadLimits(node);
     } else {
@@ -122,14 +205,14 @@ class Reader {
     }
   }
 
-  void ReadName(const YamlNode& node) {
+  void ReadName(std::string_view field, const YamlNode& node) {
     has_name_ = true;
     const bool good = node.kind == YamlNode::Kind::kScalar && !node.text.empty() && node.text.size() <= 64 &&
                       std::all_of(node.text.begin(), node.text.end(), [](unsigned char c) {
                         return absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-';
                       });
     if (!good) {
-      errors_.Add(node.line, "sweep",
+      errors_.Add(node.line, field,
                   StrCat(sweep::Describe(node), " is not a name; use 1 to 64 letters, digits, \".\", \"_\" and \"-\""));
       return;
     }
@@ -209,26 +292,35 @@ class Reader {
     return 0;
   }
 
+  void CheckBudgetAndSeeds() {
+    const int epochs = LineOf("epochs"), steps = LineOf("steps");
+    if (epochs != 0 && steps != 0) {
+      errors_.Add(std::max(epochs, steps), epochs > steps ? "epochs" : "steps",
+                  StrCat("train.epochs (line ", epochs, ") and train.steps (line ", steps,
+                         ") are both given; keep one of the two"));
+    }
+    if (has_repeats_ && has_seeds_) {
+      errors_.Add(repeats_line_, "repeats", "repeats and seeds are both given; keep one of the two");
+    }
+  }
+
+  void SortAxes() {
+    std::sort(spec_.axes.begin(), spec_.axes.end(),
+              [](const Axis& a, const Axis& b) { return sweep::FieldId(a.field) < sweep::FieldId(b.field); });
+  }
+
   // Rules that concern several fields of the file.
   void CheckWhole(const YamlNode& root) {
     if (!has_name_) {
       errors_.Add(root.line, "sweep", "is missing; name the sweep with \"sweep: NAME\"");
     }
     const int epochs = LineOf("epochs"), steps = LineOf("steps");
-    if (epochs != 0 && steps != 0) {
-      errors_.Add(std::max(epochs, steps), epochs > steps ? "epochs" : "steps",
-                  StrCat("train.epochs (line ", epochs, ") and train.steps (line ", steps,
-                         ") are both given; keep one of the two"));
-    } else if (epochs == 0 && steps == 0) {
+    if (epochs == 0 && steps == 0) {
       errors_.Add(root.line, "train", "neither train.epochs nor train.steps is given; give one of the two");
     }
-    if (has_repeats_ && has_seeds_) {
-      errors_.Add(repeats_line_, "repeats", "repeats and seeds are both given; keep one of the two");
-    } else if (spec_.seeds.empty()) {
-      spec_.seeds = {1};
-    }
-    std::sort(spec_.axes.begin(), spec_.axes.end(),
-              [](const Axis& a, const Axis& b) { return sweep::FieldId(a.field) < sweep::FieldId(b.field); });
+    CheckBudgetAndSeeds();
+    if (spec_.seeds.empty()) spec_.seeds = {1};
+    SortAxes();
     sweep::ReadSearch(search_, spec_, errors_);
     sweep::CheckSearchedFields(spec_, errors_);
     sweep::CompileFormulas(spec_, errors_);
@@ -247,6 +339,7 @@ class Reader {
   bool has_repeats_ = false;
   int repeats_line_ = 0;
   const YamlNode* search_ = nullptr;
+  const YamlNode* studies_ = nullptr;
 };
 
 }  // namespace

@@ -70,6 +70,9 @@ struct SweepSpec {
   int measure_line = 0;
   SearchSpec search;
   SweepLimits limits;
+  // Named additions to the grid: each a whole sweep of its own, the base with fields, seeds or `where` replaced. `name`
+  // is that of the study; they have no studies. Only of measures that do not search.
+  std::vector<SweepSpec> studies;
   std::string text;       // the file as given
   std::string file_name;  // for messages
   std::string folder;     // of the file, absolute; "" = unknown

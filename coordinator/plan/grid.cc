@@ -9,6 +9,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/hash/hash.h"
 #include "absl/status/status.h"
+#include "absl/strings/str_split.h"
 #include "common/status.h"
 #include "common/text.h"
 #include "coordinator/plan/point_maker.h"
@@ -91,7 +92,7 @@ void AddDuplicate(const SweepSpec& sweep, const PointMaker& maker, int64_t first
                                                maker.Place(), "); keep one value or exclude the others by where"));
 }
 
-// Looks at the whole grid and reports everything that is wrong with it.
+// Looks at the whole product and reports everything that is wrong with it.
 absl::Status CheckGrid(const SweepSpec& sweep, int64_t product, PointMaker& maker) {
   ASSIGN_OR_RETURN(PointMaker again, PointMaker::Create(sweep));
   Problems problems;
@@ -114,9 +115,7 @@ absl::Status CheckGrid(const SweepSpec& sweep, int64_t product, PointMaker& make
   return problems.ToStatus();
 }
 
-}  // namespace
-
-int64_t CountProduct(const SweepSpec& sweep) {
+int64_t ProductOf(const SweepSpec& sweep) {
   int64_t product = sweep.seeds.empty() ? 1 : static_cast<int64_t>(sweep.seeds.size());
   for (const Axis& axis : sweep.axes) {
     if (!axis.expression.empty()) continue;
@@ -127,13 +126,40 @@ int64_t CountProduct(const SweepSpec& sweep) {
   return product;
 }
 
-absl::Status EnumerateGrid(const SweepSpec& sweep, const std::function<absl::Status(const PointSpec&)>& visit) {
-  const int64_t product = CountProduct(sweep);
+absl::Status Check(const SweepSpec& sweep) {
+  const int64_t product = ProductOf(sweep);
   if (product > sweep.limits.max_points) {
     return TooLarge(sweep, product);
   }
   ASSIGN_OR_RETURN(PointMaker maker, PointMaker::Create(sweep));
-  RETURN_IF_ERROR(CheckGrid(sweep, product, maker));
+  return CheckGrid(sweep, product, maker);
+}
+
+absl::Status CheckStudy(const SweepSpec& study) {
+  const absl::Status status = Check(study);
+  if (status.ok()) return status;
+  std::string message;
+  for (const absl::string_view line : absl::StrSplit(status.message(), '\n')) {
+    StrAppend(&message, message.empty() ? "" : "\n", line, " (study ", study.name, ")");
+  }
+  return absl::InvalidArgumentError(message);
+}
+
+absl::Status CheckAll(const SweepSpec& sweep) {
+  RETURN_IF_ERROR(Check(sweep));
+  for (const SweepSpec& study : sweep.studies) RETURN_IF_ERROR(CheckStudy(study));
+  if (const int64_t product = CountProduct(sweep); product > sweep.limits.max_points) {
+    return absl::InvalidArgumentError(StrCat(sweep.file_name, ":1: studies: the grid and its studies have ", product,
+                                             " points together, counted before where; limits.max_points is ",
+                                             sweep.limits.max_points, "; shorten an axis or raise limits.max_points"));
+  }
+  return absl::OkStatus();
+}
+
+// Of a grid that was checked.
+absl::Status VisitGrid(const SweepSpec& sweep, const std::function<absl::Status(const PointSpec&)>& visit) {
+  const int64_t product = ProductOf(sweep);
+  ASSIGN_OR_RETURN(PointMaker maker, PointMaker::Create(sweep));
   for (int64_t number = 0; number < product; ++number) {
     maker.MoveTo(number);
     if (maker.verdict() == Verdict::kWanted) {
@@ -141,6 +167,47 @@ absl::Status EnumerateGrid(const SweepSpec& sweep, const std::function<absl::Sta
     }
   }
   return absl::OkStatus();
+}
+
+// visit(study, point, is_new) for the base grid (study 0) and then every study; is_new: no grid before had the point.
+absl::Status VisitAll(const SweepSpec& sweep,
+                      const std::function<absl::Status(size_t, const PointSpec&, bool)>& visit) {
+  RETURN_IF_ERROR(CheckAll(sweep));
+  absl::flat_hash_set<std::string> seen;
+  for (size_t study = 0; study <= sweep.studies.size(); ++study) {
+    RETURN_IF_ERROR(
+        VisitGrid(study == 0 ? sweep : sweep.studies[study - 1], [&](const PointSpec& point) -> absl::Status {
+          return visit(study, point, sweep.studies.empty() || seen.insert(PointKey(point)).second);
+        }));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int64_t CountProduct(const SweepSpec& sweep) {
+  int64_t sum = ProductOf(sweep);
+  for (const SweepSpec& study : sweep.studies) {
+    if (__builtin_add_overflow(sum, ProductOf(study), &sum)) return std::numeric_limits<int64_t>::max();
+  }
+  return sum;
+}
+
+absl::Status EnumerateGrid(const SweepSpec& sweep, const std::function<absl::Status(const PointSpec&)>& visit) {
+  return VisitAll(sweep, [&visit](size_t, const PointSpec& point, bool is_new) {
+    return is_new ? visit(point) : absl::OkStatus();
+  });
+}
+
+absl::StatusOr<std::vector<StudyCount>> CountStudies(const SweepSpec& sweep) {
+  std::vector<StudyCount> counts(1);
+  for (const SweepSpec& study : sweep.studies) counts.push_back({study.name});
+  RETURN_IF_ERROR(VisitAll(sweep, [&counts](size_t study, const PointSpec&, bool is_new) {
+    ++counts[study].points;
+    counts[study].added += is_new ? 1 : 0;
+    return absl::OkStatus();
+  }));
+  return counts;
 }
 
 absl::StatusOr<std::vector<PointSpec>> EnumerateGrid(const SweepSpec& sweep) {

@@ -76,8 +76,10 @@ TEST_F(SearchRunTest, MinnetFindsASizeThatMemorizes) {
                  "SELECT count(*) FROM v_minnet m JOIN v_results r ON r.width = m.size AND r.lr = m.lr "
                  "AND r.items_mem = m.dataset_size AND r.params_total = m.params_total"),
             "1\n");
-  EXPECT_EQ(Rows("net.db", "SELECT count(*) FROM v_results r, v_minnet m WHERE r.width < m.size AND r.items_mem = 20"),
-            "0\n");
+  // The next smaller size was tried and no trial of it succeeded. (Further below nothing is promised: chance decides.)
+  EXPECT_EQ(
+      Rows("net.db", "SELECT count(*), max(r.items_mem) < 20 FROM v_results r, v_minnet m WHERE r.width = m.size - 2"),
+      "3,1\n");
 }
 
 }  // namespace

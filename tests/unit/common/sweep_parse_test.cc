@@ -248,7 +248,7 @@ TEST(SweepParseTest, HalfAMillionErrorsAreCutAndCounted) {
 }
 
 TEST(SweepParseTest, SamplesOfTheProjectParse) {
-  for (const char* name : {"quickstart", "ecm-small"}) {
+  for (const char* name : {"quickstart", "ecm-small", "mls"}) {
     const auto spec = LoadSweep(StrCat(CAPSWEEP_SOURCE_DIR, "/sweeps/", name, ".yaml"));
     ASSERT_TRUE(spec.ok()) << spec.status();
     EXPECT_EQ(spec->name, name);

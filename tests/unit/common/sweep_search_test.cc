@@ -66,7 +66,8 @@ TEST(SweepSearchTest, ErrorsNameLineFieldAndFix) {
       {File("search: {start: 4}\n"), "s.yaml:4: search: measure: grid does not search"},
       {File("measure: mac\nsearch: 7\n"), "s.yaml:5: search: holds \"7\"; give a mapping of start, max_doublings"},
       {File("measure: mac\nsearch: {strat: 7}\n"), "s.yaml:5: search.strat: unknown setting; did you mean start?"},
-      {File("measure: mac\nsearch: {restarts: 7}\n"), "s.yaml:5: search.restarts: is a setting of measure: mls, not of mac"},
+      {File("measure: mac\nsearch: {restarts: 7}\n"),
+       "s.yaml:5: search.restarts: is a setting of measure: mls, not of mac"},
       {File("measure: mls\nsearch: {knob: width}\n"), "search.knob: is a setting of measure: minnet, not of mls"},
       {File("measure: mls\nsearch: {restarts: 0}\n"), "s.yaml:5: search.restarts: 0 is out of range"},
       {File("measure: mls\nsearch: {restarts: two}\n"), "s.yaml:5: search.restarts: \"two\" is not a number"},
@@ -80,9 +81,12 @@ TEST(SweepSearchTest, ErrorsNameLineFieldAndFix) {
        "s.yaml:2: width: minnet searches width itself (search.knob); leave model.width out"},
       {File("measure: minnet\nsearch: {knob: layers, from: 1, to: 8}\n", "", "{width: 8}", "{steps: 9, lr: 0.1}"),
        "s.yaml:3: lr: minnet draws lr for every trial; leave train.lr out and give its range as search.lr"},
-      {File("measure: minnet\nsearch: {knob: layers, from: 1, to: 8, lr: 0.1}\n"), "search.lr: holds \"0.1\"; give the two"},
-      {File("measure: minnet\nsearch: {knob: layers, from: 1, to: 8, lr: [0.1, 0.01]}\n"), "search.lr: [0.1, 0.01] is empty"},
-      {File("measure: minnet\nsearch: {knob: layers, from: 1, to: 8, warmup: [0, 2]}\n"), "search.warmup: 2 is out of range"},
+      {File("measure: minnet\nsearch: {knob: layers, from: 1, to: 8, lr: 0.1}\n"),
+       "search.lr: holds \"0.1\"; give the two"},
+      {File("measure: minnet\nsearch: {knob: layers, from: 1, to: 8, lr: [0.1, 0.01]}\n"),
+       "search.lr: [0.1, 0.01] is empty"},
+      {File("measure: minnet\nsearch: {knob: layers, from: 1, to: 8, warmup: [0, 2]}\n"),
+       "search.warmup: 2 is out of range"},
   };
   for (const auto& c : cases) EXPECT_THAT(ErrorsOf(c.text), HasSubstr(c.says));
 }

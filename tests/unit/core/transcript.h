@@ -7,7 +7,8 @@
 //                                  options before the colon: prio=P max_failures=N attempts=N cost=S state=WORD
 //                                  searches (its planner may want more) probes (points its planner has added)
 //   > planned 1 complete [mark=N] | planned 1 [cells=N] [settled=N] [error=TEXT]
-//                                  the planner of sweep 1 has spoken, about all that has happened unless a mark is given
+//                                  the planner of sweep 1 has spoken, about all that has happened unless a mark is
+//                                  given
 //   > recover sweep=1 points=1..3 [done=2/1] [running=1/1@w1#a]
 //   > sync w1 [#b] [seq=N] [slots=N] [devices=N] [kind=K] [wait=S] [remaining=S] [hold=1/1,2/1] [leaving] [draining]
 //          [notready] [result=1/1[=SECONDS]] [badkey=1/1] [fail=1/1:cause[:pack]] [handback=1/1[+]]

@@ -72,9 +72,9 @@ TEST(MlsRuleTest, ANextRestartIsOnlyNeededWhereTheLastFailedAndAnySuccessCounts)
                          [](const Probe& p) { return p.size <= 4 || (p.size == 5 && p.run == 2); });
   EXPECT_EQ(d.ruling.value, 5);
   // 4 at once; 8, 6 and 5 up to their third restart; then 6 again.
-  EXPECT_THAT(d.asked, ElementsAre(Probe{4, 0}, Probe{8, 0}, Probe{8, 1}, Probe{8, 2}, Probe{6, 0}, Probe{6, 1},
-                                   Probe{6, 2}, Probe{5, 0}, Probe{5, 1}, Probe{5, 2}, Probe{6, 3}, Probe{6, 4},
-                                   Probe{6, 5}));
+  EXPECT_THAT(d.asked,
+              ElementsAre(Probe{4, 0}, Probe{8, 0}, Probe{8, 1}, Probe{8, 2}, Probe{6, 0}, Probe{6, 1}, Probe{6, 2},
+                          Probe{5, 0}, Probe{5, 1}, Probe{5, 2}, Probe{6, 3}, Probe{6, 4}, Probe{6, 5}));
 }
 
 TEST(MlsRuleTest, ARetestThatSucceedsGoesOnFromThere) {
@@ -116,7 +116,8 @@ TEST(MlsRuleTest, ANoisyLimitEndsBetweenASuccessAndADoubleFailure) {
 TEST(MlsRuleTest, EndsAtTheLargestLibraryAndWhereThereIsNone) {
   SearchSpec search;
   search.largest = 100;
-  const Driven full = Drive([&](const Ask& ask) { return RuleMls(search, 30, ask); }, [](const Probe&) { return true; });
+  const Driven full =
+      Drive([&](const Ask& ask) { return RuleMls(search, 30, ask); }, [](const Probe&) { return true; });
   EXPECT_EQ(full.ruling.value, 100);
   EXPECT_THAT(full.ruling.stopped, HasSubstr("search.largest is 100"));
   const Ruling none = RuleMls(search, 30, [](const Probe& p) -> Told {
@@ -141,7 +142,8 @@ TEST(MinnetRuleTest, FindsTheSmallestSizeThatSucceeds) {
     EXPECT_EQ(d.ruling.value, brute);
     EXPECT_EQ(d.ruling.succeeded, (Probe{brute, 1}));
   }
-  const Driven none = Drive([&](const Ask& ask) { return RuleMinnet(search, ask); }, [](const Probe&) { return false; });
+  const Driven none =
+      Drive([&](const Ask& ask) { return RuleMinnet(search, ask); }, [](const Probe&) { return false; });
   EXPECT_THAT(none.ruling.stopped, HasSubstr("none of 3 trials with width 60"));
   EXPECT_EQ(none.asked.size(), 3u);
 }

@@ -129,10 +129,10 @@ TEST(SearchTest, BisectionEqualsAScanForOneTwoAndFiveWorkers) {
       if (Memorized(point, limit).items_mem == size) scan = size;
     }
     for (const int64_t workers : {1, 2, 5}) {
-      const Played played =
-          Play(StrCat("sweep: s\ntask: {vocab: 16, seq_len: 8}\nmodel: {width: 8}\ntrain: {steps: 100}\nmeasure: mls\n",
-                      "search: {tolerance: 0, restarts: 2}\n"),
-               [limit](const PointSpec& p) { return Memorized(p, limit); }, workers, i % 2 == 0);
+      const Played played = Play(
+          StrCat("sweep: s\ntask: {vocab: 16, seq_len: 8}\nmodel: {width: 8}\ntrain: {steps: 100}\nmeasure: mls\n",
+                 "search: {tolerance: 0, restarts: 2}\n"),
+          [limit](const PointSpec& p) { return Memorized(p, limit); }, workers, i % 2 == 0);
       ASSERT_THAT(played.last.cells, SizeIs(1));
       EXPECT_EQ(played.last.cells[0].mls, static_cast<double>(scan));
       EXPECT_EQ(played.last.cells[0].state, CellState::kSettled);
@@ -141,14 +141,16 @@ TEST(SearchTest, BisectionEqualsAScanForOneTwoAndFiveWorkers) {
 }
 
 TEST(SearchTest, MoreWorkersNeedFewerRounds) {
-  const std::string text = "sweep: s\ntask: {vocab: 16, seq_len: 8}\nmodel: {width: 8}\ntrain: {steps: 9}\nmeasure: mls\n";
+  const std::string text =
+      "sweep: s\ntask: {vocab: 16, seq_len: 8}\nmodel: {width: 8}\ntrain: {steps: 9}\nmeasure: mls\n";
   const World world = [](const PointSpec& p) { return Memorized(p, 301); };
   const int64_t alone = Play(text, world, 1, false).rounds;
   EXPECT_LT(Play(text, world, 8, false).rounds, alone);
 }
 
 TEST(SearchTest, AWaitingWorkerGetsTheLikelyNextRunAndABusyOneDoesNot) {
-  const std::string text = "sweep: s\ntask: {vocab: 16, seq_len: 8}\nmodel: {width: 8}\ntrain: {steps: 9}\nmeasure: mls\n";
+  const std::string text =
+      "sweep: s\ntask: {vocab: 16, seq_len: 8}\nmodel: {width: 8}\ntrain: {steps: 9}\nmeasure: mls\n";
   auto search = Made(text);
   const auto first = search->Plan({}, 1).wanted;
   ASSERT_THAT(first, SizeIs(3)) << "two libraries of MAC, one of MLS";
@@ -267,7 +269,8 @@ TEST(SearchTest, AssocIsAGridAndSearchesGiveTheirFirstRuns) {
     points.push_back(p);
     return absl::OkStatus();
   };
-  ASSERT_TRUE(EnumerateSweep(Parsed("sweep: s\nmodel: {heads: [1, 2]}\ntrain: {steps: 9}\nmeasure: assoc\n"), collect).ok());
+  ASSERT_TRUE(
+      EnumerateSweep(Parsed("sweep: s\nmodel: {heads: [1, 2]}\ntrain: {steps: 9}\nmeasure: assoc\n"), collect).ok());
   EXPECT_THAT(points, SizeIs(2));
   points.clear();
   ASSERT_TRUE(EnumerateSweep(Parsed(Text("mac")), collect).ok());

@@ -10,9 +10,10 @@ using testing_support::ScriptedWorker;
 using testing_support::TempFolder;
 
 std::string MlsText(const std::string& name, const std::string& search = "{restarts: 2}") {
-  return StrCat("sweep: ", name,
-                "\ntask: {vocab: 16, seq_len: 8}\nmodel: {heads: [1, 2], width: 8}\ntrain: {steps: 200}\nmeasure: mls\n",
-                "search: ", search, "\n");
+  return StrCat(
+      "sweep: ", name,
+      "\ntask: {vocab: 16, seq_len: 8}\nmodel: {heads: [1, 2], width: 8}\ntrain: {steps: 200}\nmeasure: mls\n",
+      "search: ", search, "\n");
 }
 
 class SearchServiceTest : public ::testing::Test {
