@@ -91,7 +91,10 @@ int RunCommandLine(const std::vector<std::string>& arguments, Console& console) 
   AddResultsVerbs(verbs);
   AddFitVerb(verbs);
   AddDesignVerb(verbs);
+  AddSuggestVerb(verbs);
   AddPlotVerb(verbs);
+  AddAnalyzeVerb(verbs);
+  AddReportVerb(verbs);
   AddExecVerbs(verbs);
   return verbs.Run(arguments, console);
 }

@@ -37,7 +37,9 @@ void AddStatusVerbs(Verbs& verbs);   // status workers explain
 void AddResultsVerbs(Verbs& verbs);  // results query
 void AddFitVerb(Verbs& verbs);       // fit
 void AddDesignVerb(Verbs& verbs);    // design
+void AddSuggestVerb(Verbs& verbs);   // suggest
 void AddPlotVerb(Verbs& verbs);      // plot
+void AddReportVerb(Verbs& verbs);    // report
 void AddExecVerbs(Verbs& verbs);     // coordinator worker version
 
 // Everything: the verbs above, run on `arguments` (without the program's name). Returns the process exit code.

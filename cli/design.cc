@@ -1,13 +1,13 @@
 // capsweep design: the smallest model that memorizes a target number of items.
 #include "ecm/design.h"
 
+#include <cmath>
 #include <memory>
 
 #include "absl/strings/numbers.h"
 #include "cli/app.h"
-#include "cli/fit_options.h"
-#include "cli/source.h"
-#include "cli/summary.h"
+#include "cli/choose_fit.h"
+#include "cli/design_verify.h"
 #include "cli/table.h"
 #include "common/status.h"
 #include "common/text.h"
@@ -16,67 +16,11 @@ namespace capsweep::cli {
 namespace {
 
 struct DesignArguments {
-  SourceOptions source;
-  FitOptions fit;
-  int64_t fit_id = 0;
-  std::string sweep, csv, format = "table", head_dim;
-  std::vector<std::string> group;
+  FitChoice choice;
+  VerifyOptions verify;
+  std::string format = "table", head_dim;
   ecm::DesignRequest request;
 };
-
-absl::StatusOr<ecm::FitReport> LoadFit(const DesignArguments& options, Console& console) {
-  if (!options.csv.empty()) {
-    ASSIGN_OR_RETURN(const auto groups, ReadCsvGroups(options.csv));
-    ASSIGN_OR_RETURN(const ecm::FitSettings settings, ToSettings(options.fit));
-    return ecm::FitGroups(groups, settings);
-  }
-  ASSIGN_OR_RETURN(const auto source, OpenSource(options.source));
-  int64_t id = options.fit_id;
-  if (id == 0) {
-    RETURN_IF_ERROR(source->Sweeps(options.sweep).status());
-    ASSIGN_OR_RETURN(id, FindCurrentFit(*source, options.sweep, ""));
-  }
-  if (id != 0) {
-    console.err << "using fit " << id << " of " << source->Name() << std::endl;
-    ASSIGN_OR_RETURN(const std::string json, source->Fit(id));
-    return ecm::ReportFromJson(json);
-  }
-  ASSIGN_OR_RETURN(const auto groups, ReadGroups(*source, options.sweep, options.fit.capacity));
-  ASSIGN_OR_RETURN(const ecm::FitSettings settings, ToSettings(options.fit));
-  return ecm::FitGroups(groups, settings);
-}
-
-bool Matches(const ecm::GroupFit& group, const std::vector<std::string>& conditions) {
-  for (const std::string& condition : conditions) {
-    const size_t equals = condition.find('=');
-    const auto found = group.group.find(condition.substr(0, equals));
-    if (equals == std::string::npos || found == group.group.end() || found->second != condition.substr(equals + 1)) {
-      return false;
-    }
-  }
-  return true;
-}
-
-// A design needs one group: the models of another group are other models.
-absl::StatusOr<const ecm::GroupFit*> ChooseGroup(const ecm::FitReport& report, const std::vector<std::string>& wanted) {
-  std::vector<const ecm::GroupFit*> chosen;
-  std::string titles;
-  for (const ecm::GroupFit& group : report.groups) {
-    StrAppend(&titles, "\n  ", GroupTitle(group.group));
-    if (Matches(group, wanted)) {
-      chosen.push_back(&group);
-    }
-  }
-  if (chosen.size() != 1) {
-    return absl::InvalidArgumentError(
-        StrCat(chosen.empty() ? "no group of the fit matches --group" : "the fit has several groups that match",
-               "; choose one with --group FIELD=VALUE (for example --group freeze_mlp=true). Groups:", titles));
-  }
-  if (!chosen[0]->error.empty()) {
-    return absl::FailedPreconditionError(StrCat("this group could not be fitted: ", chosen[0]->error));
-  }
-  return chosen[0];
-}
 
 absl::Status SetHeadDim(const std::string& text, ecm::DesignRequest& request) {
   if (text == "split") {
@@ -112,21 +56,65 @@ std::string CandidatesText(const std::vector<ecm::Candidate>& candidates, const 
                 safe_shown ? "" : "No candidate reaches the target at the lower bound of its interval.\n");
 }
 
+// One line for the choice by the estimate and one for the safe choice, if it is another model.
+std::string MemoryText(const std::vector<ecm::Candidate>& candidates, double bits_per_item) {
+  std::string text;
+  for (const auto& [candidate, why] : ChosenModels(candidates)) {
+    const double trained = candidate.capacity / static_cast<double>(candidate.params_train);
+    StrAppend(&text, "Memory of the ", why, " (heads ", candidate.heads, ", width ", candidate.width,
+              "): ", FormatNumber(candidate.memory_per_param, 3), " items per parameter, ", FormatNumber(trained, 3),
+              " per trained parameter",
+              bits_per_item > 0 ? StrCat(" (", FormatNumber(trained * bits_per_item, 3), " bits)") : "", ".\n");
+  }
+  return text;
+}
+
+// Bits of one item, of a group that says what it is made of.
+double BitsPerItem(const ecm::GroupFit& group, int64_t seq_len) {
+  const auto mode = group.group.find("mode"), vocab = group.group.find("vocab");
+  double letters = 0;
+  if (mode == group.group.end() || vocab == group.group.end() || !absl::SimpleAtod(vocab->second, &letters)) return 0;
+  return std::log2(letters) * (mode->second == "label" ? 1 : static_cast<double>(seq_len));
+}
+
 absl::StatusOr<int> Design(const DesignArguments& options, Console& console) {
-  const int given = (options.fit_id != 0) + !options.csv.empty() + !options.sweep.empty();
+  const FitChoice& choice = options.choice;
+  const int given = (choice.fit_id != 0) + !choice.csv.empty() + !choice.sweep.empty();
   if (given != 1) {
     return absl::InvalidArgumentError("give one of: the name of a sweep, --fit ID, --csv FILE");
   }
   if (!(options.request.target > 0)) {
     return absl::InvalidArgumentError("--target must be a number of items above 0");
   }
+  if (options.verify.verify && !choice.csv.empty()) {
+    return absl::InvalidArgumentError(
+        "--verify: a CSV does not hold how its cells were trained (learning rate, batch size, budget, …), so nothing "
+        "can be trained alike; verify with the name of a sweep or --fit ID");
+  }
   ecm::DesignRequest request = options.request;
   RETURN_IF_ERROR(SetHeadDim(options.head_dim, request));
-  ASSIGN_OR_RETURN(const ecm::FitReport report, LoadFit(options, console));
-  ASSIGN_OR_RETURN(const ecm::GroupFit* group, ChooseGroup(report, options.group));
+  ASSIGN_OR_RETURN(const ecm::FitReport report, LoadFit(choice, console));
+  ASSIGN_OR_RETURN(const ecm::GroupFit* group, ChooseGroup(report, choice.group));
   ASSIGN_OR_RETURN(const auto candidates, ecm::Design(*group, request));
-  console.out << (options.format == "json" ? ecm::DesignToJson(candidates) : CandidatesText(candidates, request));
-  return kExitOk;
+  if (options.format == "table") {
+    console.out << CandidatesText(candidates, request) << MemoryText(candidates, BitsPerItem(*group, request.seq_len))
+                << std::flush;
+  }
+  Verification verification;
+  if (options.verify.verify) {
+    ASSIGN_OR_RETURN(const std::string sweep, SweepOf(choice));
+    ASSIGN_OR_RETURN(verification, VerifyDesign(options.verify, choice.source, sweep, *group, candidates,
+                                                request.target, request.seq_len, console));
+    if (verification.signal != 0) {
+      return 128 + verification.signal;
+    }
+  }
+  if (options.format == "json") {
+    console.out << DesignJson(candidates, verification);
+  } else if (options.verify.verify) {
+    console.out << VerificationText(verification);
+  }
+  return verification.failed_points > 0 ? kExitFailed : kExitOk;
 }
 
 }  // namespace
@@ -136,10 +124,11 @@ void AddDesignVerb(Verbs& verbs) {
   ecm::DesignRequest& request = options->request;
   CLI::App* verb = verbs.Add("design", "The smallest model that memorizes a target number of items",
                              "capsweep design quickstart --target 500 --seq-len 8");
-  verb->add_option("sweep", options->sweep, "Use the current fit of this sweep (made now if there is none)")
+  FitChoice& choice = options->choice;
+  verb->add_option("sweep", choice.sweep, "Use the current fit of this sweep (made now if there is none)")
       ->type_name("SWEEP");
-  verb->add_option("--fit", options->fit_id, "Use this stored fit")->check(CLI::PositiveNumber)->type_name("ID");
-  verb->add_option("--csv", options->csv, "Fit this file and use that")->type_name("FILE");
+  verb->add_option("--fit", choice.fit_id, "Use this stored fit")->check(CLI::PositiveNumber)->type_name("ID");
+  verb->add_option("--csv", choice.csv, "Fit this file and use that")->type_name("FILE");
   verb->add_option("--target", request.target, "Items to memorize")->required()->type_name("ITEMS");
   verb->add_option("--seq-len", request.seq_len, "Sequence length")
       ->required()
@@ -153,7 +142,7 @@ void AddDesignVerb(Verbs& verbs) {
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str()
       ->type_name("B");
-  verb->add_option("--group", options->group, "Which group of the fit, as FIELD=VALUE; may be repeated")
+  verb->add_option("--group", choice.group, "Which group of the fit, as FIELD=VALUE; may be repeated")
       ->allow_extra_args(false)
       ->type_name("FIELD=VALUE");
   verb->add_option("--vocab", request.vocab, "Alphabet, for fits that do not say (CSV)")
@@ -167,9 +156,10 @@ void AddDesignVerb(Verbs& verbs) {
   verb->add_option("--head-dim", options->head_dim, "Head size or split, for fits that do not say (CSV; default 8)")
       ->type_name("N|split");
   verb->add_flag("--freeze-mlp", request.freeze_mlp, "The MLP is frozen, for fits that do not say (CSV)");
-  AddFitOptions(*verb, options->fit);
+  AddVerifyOptions(*verb, options->verify);
+  AddFitOptions(*verb, choice.fit);
   AddFormatOption(*verb, options->format, {"table", "json"});
-  AddSourceOptions(*verb, options->source);
+  AddSourceOptions(*verb, choice.source);
   verbs.SetAction(verb, [options](Console& console) { return Design(*options, console); });
 }
 

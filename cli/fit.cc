@@ -15,6 +15,7 @@ struct FitArguments {
   SourceOptions source;
   FitOptions fit;
   std::string sweep, csv, format = "table";
+  bool validate = false;
 };
 
 // One line on where the fit went, or why it went nowhere. A fit that cannot be stored is still an answer.
@@ -31,7 +32,8 @@ absl::StatusOr<int> Fit(const FitArguments& options, Console& console) {
   if (options.sweep.empty() == options.csv.empty()) {
     return absl::InvalidArgumentError("give either the name of a sweep or --csv FILE");
   }
-  ASSIGN_OR_RETURN(const ecm::FitSettings settings, ToSettings(options.fit));
+  ASSIGN_OR_RETURN(ecm::FitSettings settings, ToSettings(options.fit));
+  settings.validate = options.validate;
   std::unique_ptr<Source> source;
   std::vector<ecm::Group> groups;
   if (options.csv.empty()) {
@@ -72,6 +74,8 @@ void AddFitVerb(Verbs& verbs) {
   verb->add_option("sweep", options->sweep, "The sweep's name")->type_name("SWEEP");
   verb->add_option("--csv", options->csv, "Fit this file instead")->type_name("FILE");
   AddFitOptions(*verb, options->fit);
+  verb->add_flag("--validate", options->validate,
+                 "Tables of every form and baseline, in-sample and held out in four ways, under both losses");
   AddFormatOption(*verb, options->format, {"table", "json"});
   AddSourceOptions(*verb, options->source);
   verbs.SetAction(verb, [options](Console& console) { return Fit(*options, console); });

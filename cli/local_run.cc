@@ -106,10 +106,10 @@ absl::StatusOr<core::SweepCounts> LocalRun::Counts(const std::string& sweep) con
 absl::Status LocalRun::Submit(const SweepSpec& sweep) {
   const auto existing = Counts(sweep.name);
   absl::StatusOr<service::SubmitCounts> submitted =
-      engine_->Submit(sweep.text, sweep.file_name, /*priority=*/0, /*extend=*/false, /*dry_run=*/false);
+      engine_->Submit(sweep.text, sweep.file_name, /*priority=*/0, /*extend=*/false, /*dry_run=*/false, sweep.folder);
   const bool extended = submitted.status().code() == absl::StatusCode::kAlreadyExists;
   if (extended) {
-    submitted = engine_->Submit(sweep.text, sweep.file_name, 0, /*extend=*/true, false);
+    submitted = engine_->Submit(sweep.text, sweep.file_name, 0, /*extend=*/true, false, sweep.folder);
   }
   if (submitted.status().code() == absl::StatusCode::kResourceExhausted) {
     return Annotate(submitted.status(), "the sweep was not stored; free space and run the same command again");

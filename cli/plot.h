@@ -1,29 +1,21 @@
-// The capacity plot, drawn by gnuplot.
+// Pictures of a sweep: the verb `plot`, and the one picture at the end of `run`.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "cli/figures/script.h"
 #include "ecm/capacity.h"
 #include "ecm/report.h"
 
 namespace capsweep::cli {
 
-enum class PlotFormat { kSvg, kPng };
 // From the ending of the file's name.
-absl::StatusOr<PlotFormat> PlotFormatFor(const std::string& path);
+absl::StatusOr<figures::Format> PlotFormatFor(const std::string& path);
 
-// gnuplot commands, data included, for capacity over width: a panel per group and sequence length, a colour per number
-// of heads, points with ± SD and the curve of the best form of `report`. Nothing in the data can become a command:
-// names stand in single quotes (where gnuplot knows one escape, the doubled quote) and control characters are dropped.
-// `out` is an absolute path. Pure.
-std::string CapacityPlotScript(const std::string& title, const std::vector<ecm::Group>& groups,
-                               const ecm::FitReport& report, PlotFormat format, const std::string& out);
-
-// Draws it through a temporary file beside `path`, so that `path` is never half a picture. Unavailable is never used;
-// FailedPrecondition says how to install gnuplot.
-absl::Status DrawCapacityPlot(const std::string& title, const std::vector<ecm::Group>& groups,
+// Draws capacity over width with the curves of `report`. FailedPrecondition if there is nothing to draw or no gnuplot.
+absl::Status DrawCapacityPlot(const std::string& sweep, const std::vector<ecm::Group>& groups,
                               const ecm::FitReport& report, const std::string& path);
 
 }  // namespace capsweep::cli

@@ -69,8 +69,7 @@ absl::Status WriteRunReport(const RunReportOptions& options, Console& console) {
   }
   console.out << "\n";
   if (options.plot) {
-    const absl::Status drawn =
-        DrawCapacityPlot(StrCat("Capacity of sweep ", options.sweep), *groups, report, options.plot_path);
+    const absl::Status drawn = DrawCapacityPlot(options.sweep, *groups, report, options.plot_path);
     console.out << "plot:     " << (drawn.ok() ? options.plot_path : StrCat("none: ", drawn.message())) << "\n";
   }
   if (options.fit) {

@@ -15,7 +15,7 @@
 namespace capsweep::cli {
 namespace {
 
-constexpr int64_t kPageRows = 5000;
+constexpr int64_t kFilePageRows = 5000;
 
 std::string Environment(const char* name) {
   const char* value = std::getenv(name);
@@ -45,7 +45,7 @@ class FileSource : public Source {
 
   absl::Status Results(const std::string& sweep, const std::string& where, const Page& page) override {
     store::QueryLimits limits;
-    limits.max_rows = kPageRows;
+    limits.max_rows = kFilePageRows;
     int64_t after_point = 0;
     while (true) {
       ASSIGN_OR_RETURN(const store::Table table, reader_->Results(sweep, where, after_point, limits));

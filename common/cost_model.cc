@@ -21,20 +21,67 @@ constexpr Speed kCpu = {6e-6, 9e10, 1.7e-9, 1.2e-9};
 constexpr Speed kTorch = {8e-4, 1.5e10, 0, 2e-9};
 constexpr double kStartSeconds = 0.02;
 
-// Forward FLOPs of `samples` sequences; a product of m×k by k×n counts 2·m·k·n.
-double ForwardFlops(const PointSpec& p, double samples, Algebra algebra = Algebra::kAbsorbed) {
-  const double n = static_cast<double>(p.seq_len), b = static_cast<double>(p.width), h = static_cast<double>(p.heads);
-  const double inner = static_cast<double>(p.heads * p.head_dim), v = static_cast<double>(p.vocab);
+// Forward FLOPs of one sequence; a product of m×k by k×n counts 2·m·k·n. The letters are those of common/param_count.h.
+struct Sizes {
+  double n, b, h, inner, m, v, d, layers, targets, outputs;
+  bool vectors;
+
+  explicit Sizes(const PointSpec& p)
+      : n(static_cast<double>(p.seq_len)),
+        b(static_cast<double>(p.width)),
+        h(static_cast<double>(p.heads)),
+        inner(static_cast<double>(p.heads * p.head_dim)),
+        m(static_cast<double>(MlpWidth(p))),
+        v(static_cast<double>(p.vocab)),
+        d(static_cast<double>(p.vector_dim)),
+        layers(static_cast<double>(p.layers)),
+        targets(static_cast<double>(MaxTargets(p))),
+        outputs(p.loss == Loss::kMse ? 1 : static_cast<double>(p.vocab)),
+        vectors(p.tokens == Tokens::kVectors) {}
+};
+
+double TransformerFlops(const PointSpec& p, Algebra algebra) {
+  const Sizes s(p);
   const bool label = p.mode == Mode::kLabel;
-  const double seen = p.mode == Mode::kLm ? (n + 1) / 2 : n;
-  const double full = n * (8 * b * inner + 4 * seen * inner + 16 * b * b);
+  if (p.family == Family::kGpt2 && algebra == Algebra::kAbsorbed) {
+    algebra = Algebra::kTrimmed;  // only the kernels absorb, and they serve xt
+  }
+  const double mlp = 4 * s.b * s.m;
+  const double seen = p.mode == Mode::kLm ? (s.n + 1) / 2 : s.n;
+  const double full = s.n * (8 * s.b * s.inner + 4 * seen * s.inner + mlp);
   double last = full;
   if (label && algebra == Algebra::kTrimmed) {
-    last = n * 4 * b * inner + 4 * b * inner + 4 * n * inner + 16 * b * b;
+    last = s.n * 4 * s.b * s.inner + 4 * s.b * s.inner + 4 * s.n * s.inner + mlp;
   } else if (label && algebra == Algebra::kAbsorbed) {
-    last = 8 * b * inner + 4 * n * h * b + 16 * b * b;
+    last = 8 * s.b * s.inner + 4 * s.n * s.h * s.b + mlp;
   }
-  return samples * (static_cast<double>(p.layers - 1) * full + last + (label ? 1 : n) * 2 * b * v);
+  return (s.layers - 1) * full + last + (label ? 1 : s.n) * 2 * s.b * s.v;
+}
+
+double MlpFlops(const PointSpec& p) {
+  const Sizes s(p);
+  return 2 * s.n * (s.vectors ? s.d : s.b) * s.m + 2 * s.targets * s.outputs * s.m;
+}
+
+// The second half of the blocks is computed for the last position alone, unless plain.
+double KsFlops(const PointSpec& p, Algebra algebra) {
+  const Sizes s(p);
+  const double input = s.vectors ? 2 * s.n * s.d * s.b : 0;
+  const double after = algebra == Algebra::kPlain ? s.n : 1;
+  return input + (s.n + after) * s.layers * 4 * s.b * s.m + 4 * s.b * s.b + 2 * s.b * s.outputs;
+}
+
+double ForwardFlops(const PointSpec& p, double samples, Algebra algebra = Algebra::kAbsorbed) {
+  switch (p.family) {
+    case Family::kXt:
+    case Family::kGpt2:
+      return samples * TransformerFlops(p, algebra);
+    case Family::kMlp:
+      return samples * MlpFlops(p);
+    case Family::kKs:
+      return samples * KsFlops(p, algebra);
+  }
+  return 0;
 }
 
 const Speed& SpeedOf(const PointSpec& p) {
@@ -56,7 +103,7 @@ double ProductFlopsPerStep(const PointSpec& p, Algebra algebra) {
 double EstimateSeconds(const PointSpec& p) {
   const Speed& speed = SpeedOf(p);
   const double batch = static_cast<double>(std::min(p.batch_size, p.dataset_size));
-  const double items = static_cast<double>(p.dataset_size);
+  const double items = static_cast<double>(p.dataset_size + p.heldout_size);
   const double steps = static_cast<double>(BudgetSteps(p));
   const double flops =
       ProductFlopsPerStep(p, Algebra::kAbsorbed) + 12 * static_cast<double>(CountParams(p).train);  // and Adam
@@ -100,10 +147,16 @@ double EstimateBytes(const PointSpec& p) {
   const double batch = static_cast<double>(std::min(p.batch_size, p.dataset_size)), n = static_cast<double>(p.seq_len);
   const double b = static_cast<double>(p.width), inner = static_cast<double>(p.heads * p.head_dim);
   const double weights = 16 * static_cast<double>(CountParams(p).total);  // value, gradient, two moments
-  const double per_token = 16 * b + 5 * inner + 3 * static_cast<double>(p.heads) * n + 3 * static_cast<double>(p.vocab);
+  const double hidden = static_cast<double>(MlpWidth(p));
+  const double per_token =
+      8 * b + 2 * hidden + 5 * inner + 3 * static_cast<double>(p.heads) * n + 3 * static_cast<double>(p.vocab);
   const double activations = 4 * 2 * batch * n * per_token * static_cast<double>(p.layers);
-  const double library = 4 * 2 * static_cast<double>(p.dataset_size) * n;
-  return weights + activations + library;
+  const double element = p.tokens == Tokens::kVectors ? static_cast<double>(p.vector_dim) : 1;
+  const double library = 4 * 2 * static_cast<double>(p.dataset_size + p.heldout_size) * n * element;
+  // The search for nearest neighbours holds what the head reads in double, twice for a moment.
+  const double read = p.family == Family::kMlp ? hidden : b;
+  const double neighbours = p.heldout_size > 0 ? 16 * std::min(50e3, static_cast<double>(p.dataset_size)) * read : 0;
+  return weights + activations + library + neighbours;
 }
 
 }  // namespace capsweep

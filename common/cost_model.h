@@ -9,7 +9,8 @@
 namespace capsweep {
 
 // What a back end computes of the last layer in mode label: every position; the last one, with keys and values of all;
-// or the last one without forming keys and values (docs/science.md).
+// or the last one without forming keys and values (docs/science.md), which is done for xt alone. In ks, what of the
+// blocks after the attention: every position, or the last one.
 enum class Algebra { kPlain, kTrimmed, kAbsorbed };
 
 // Floating point operations of the matrix products of one optimizer step: forward, gradient of the inputs and gradient

@@ -46,6 +46,7 @@ struct Row {
   double params_total = 0, params_train = 0;  // 0 = unknown
   double budget_steps = 0;                    // asked for, or done where epochs were asked for; 0 = unknown
   double budget = 0;  // what tells budgets of one cell apart: steps, or epochs if those were given; 0 = unknown
+  bool budget_in_epochs = false;
   std::array<double, 4> params_parts{};  // trained: embeddings, attention, MLP, head; all 0 = unknown
   double bits_per_item = 0;              // targets · log2(vocab); 0 = unknown
 };

@@ -107,6 +107,7 @@ std::vector<Row> MakeRows(const std::vector<Sample>& samples) {
       have = true;
     }
     best.budget = std::get<3>(cell);
+    best.budget_in_epochs = by_size.begin()->second.front()->budget < 0;
     rows.push_back(best);
   }
   return rows;

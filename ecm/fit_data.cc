@@ -24,6 +24,14 @@ double RowWeight(const Row& row, const std::string& weighting, double median_cap
   return 1 / (spread + relative * relative);
 }
 
+std::vector<double> RowWeights(const std::vector<Row>& rows, const std::string& weighting) {
+  std::vector<double> capacities, weights;
+  for (const Row& row : rows) capacities.push_back(row.capacity);
+  const double median = Quantile(capacities, 0.5);
+  for (const Row& row : rows) weights.push_back(RowWeight(row, weighting, median));
+  return weights;
+}
+
 FitData MakeFitData(const std::vector<Row>& rows, const std::string& weighting) {
   FitData data;
   std::vector<double> capacities;

@@ -36,5 +36,7 @@ FitData MakeFitData(const std::vector<Row>& rows, const std::string& weighting);
 
 // Weight of one row under the rule above, in units of 1/items².
 double RowWeight(const Row& row, const std::string& weighting, double median_capacity);
+// Of all rows, with the median of their own capacities.
+std::vector<double> RowWeights(const std::vector<Row>& rows, const std::string& weighting);
 
 }  // namespace capsweep::ecm

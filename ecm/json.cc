@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "ecm/json_studies.h"
 #include "ecm/report.h"
 
 namespace capsweep::ecm {
@@ -89,6 +90,7 @@ Json PointToJson(const PredictedRow& point) {
   out["repeats"] = row.repeats;
   out["dataset_size"] = row.dataset_size > 0 ? Number(row.dataset_size) : Json(nullptr);
   out["budget_steps"] = row.budget_steps > 0 ? Number(row.budget_steps) : Json(nullptr);
+  out["budget_epochs"] = row.budget_in_epochs && row.budget > 0 ? Number(row.budget) : Json(nullptr);
   return out;
 }
 
@@ -100,6 +102,7 @@ Json GroupToJson(const GroupFit& fit) {
   out["best_overall"] = fit.best_overall.empty() ? Json(nullptr) : Json(fit.best_overall);
   out["saturation"] = fit.saturation;
   out["saturation_reason"] = fit.saturation_reason;
+  out["budget_study"] = StudyToJson(fit.budget_study);
   out["rows"] = fit.rows;
   out["rows_used"] = fit.rows_used;
   out["weighting"] = fit.weighting;
@@ -109,6 +112,7 @@ Json GroupToJson(const GroupFit& fit) {
   for (const auto& [name, form] : fit.forms) out["forms"][name] = FormToJson(form, true);
   out["baselines"] = Json::object();
   for (const auto& [name, form] : fit.baselines) out["baselines"][name] = FormToJson(form, false);
+  out["validation"] = fit.validation ? ValidationToJson(*fit.validation) : Json(nullptr);
   out["points"] = Json::array();
   for (const PredictedRow& point : fit.points) out["points"].push_back(PointToJson(point));
   out["warnings"] = fit.warnings;
@@ -194,6 +198,9 @@ PredictedRow ReadPoint(const Json& json) {
   point.row.repeats = ReadInt(json, "repeats");
   point.row.dataset_size = ReadNumber(json, "dataset_size", 0);
   point.row.budget_steps = ReadNumber(json, "budget_steps", 0);
+  point.row.budget = ReadNumber(json, "budget_epochs", 0);
+  point.row.budget_in_epochs = point.row.budget > 0;
+  if (!point.row.budget_in_epochs) point.row.budget = point.row.budget_steps;
   point.predicted = ReadNumber(json, "predicted", kMissing);
   point.lower = ReadNumber(json, "lower", kMissing);
   point.upper = ReadNumber(json, "upper", kMissing);
@@ -211,6 +218,11 @@ GroupFit ReadGroup(const Json& json) {
   fit.best_overall = ReadText(json, "best_overall");
   fit.saturation = ReadText(json, "saturation");
   fit.saturation_reason = ReadText(json, "saturation_reason");
+  // Fits stored before these were made lack them.
+  if (json.contains("budget_study")) fit.budget_study = StudyFromJson(json.at("budget_study"));
+  if (json.contains("validation") && !json.at("validation").is_null()) {
+    fit.validation = ValidationFromJson(json.at("validation"));
+  }
   fit.weighting = ReadText(json, "weighting");
   fit.holdout = ReadText(json, "holdout");
   fit.rows = ReadInt(json, "rows");

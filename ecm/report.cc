@@ -6,12 +6,14 @@
 #include <map>
 #include <set>
 #include <tuple>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "ecm/baselines.h"
 #include "ecm/bootstrap.h"
+#include "ecm/budget_study.h"
 #include "ecm/fit.h"
 #include "ecm/saturation.h"
 #include "ecm/statistics.h"
@@ -23,7 +25,8 @@ namespace {
 constexpr int kFewestStarts = 64;
 constexpr int kMostDraws = 200;  // kept in the report
 constexpr int kFewRows = 12;
-constexpr double kAiccTie = 1e-3;  // two forms closer than this fit the same: the earlier one is named
+constexpr double kSameBudget = 1.15;  // budgets whose ratio is closer to 1 are taken for the same rule
+constexpr double kAiccTie = 1e-3;     // two forms closer than this fit the same: the earlier one is named
 
 // "" if the row belongs into the fit.
 std::string WhyNotUsed(const Row& row, double smallest_budget) {
@@ -37,20 +40,79 @@ std::string WhyNotUsed(const Row& row, double smallest_budget) {
   return "";
 }
 
-std::vector<PredictedRow> SelectRows(const std::vector<Row>& rows) {
-  std::map<std::tuple<double, double, double>, double> smallest;
+using Cell = std::tuple<double, double, double>;
+
+// Cells that were measured with a larger budget only, in a group where others have both: their smallest budget is that
+// of a repeat, and a fit that took it for the base would mix budgets. Told by the base budgets of the three cells
+// nearest in size, where these differ from it by a factor that the group holds repeats of (within 15 %). The value is
+// the factor.
+std::map<Cell, double> FindRepeatsWithoutBase(const std::vector<Row>& rows, const std::map<Cell, double>& smallest) {
+  std::set<double> factors;
+  std::map<Cell, double> size;
   for (const Row& row : rows) {
-    const auto [it, is_new] = smallest.emplace(std::tuple(row.heads, row.width, row.seq_len), row.budget);
+    const Cell cell{row.heads, row.width, row.seq_len};
+    const double base = smallest.at(cell);
+    if (base > 0 && row.budget > base * (1 + 1e-9)) factors.insert(row.budget / base);
+    if (row.params_train > 0) size[cell] = std::log(row.params_train);
+  }
+  std::map<Cell, double> found;
+  for (const auto& [cell, own_size] : size) {
+    std::vector<std::pair<double, double>> near;  // distance in size, base budget
+    for (const auto& [other, other_size] : size) {
+      if (other != cell) near.emplace_back(std::abs(other_size - own_size), smallest.at(other));
+    }
+    std::sort(near.begin(), near.end());
+    if (near.size() < 3) continue;
+    std::vector<double> budgets = {near[0].second, near[1].second, near[2].second};
+    const double expected = Quantile(budgets, 0.5);
+    for (const double factor : factors) {
+      const double ratio = expected > 0 ? smallest.at(cell) / expected / factor : 0;
+      if (factor > kSameBudget && ratio > 1 / kSameBudget && ratio < kSameBudget) found[cell] = factor;
+    }
+  }
+  return found;
+}
+
+std::vector<PredictedRow> SelectRows(const std::vector<Row>& rows) {
+  std::map<Cell, double> smallest;
+  for (const Row& row : rows) {
+    const auto [it, is_new] = smallest.emplace(Cell(row.heads, row.width, row.seq_len), row.budget);
     it->second = std::min(it->second, row.budget);
   }
+  const std::map<Cell, double> repeats = FindRepeatsWithoutBase(rows, smallest);
   std::vector<PredictedRow> points;
   for (const Row& row : rows) {
     PredictedRow point{.row = row, .predicted = kNaN, .lower = kNaN, .upper = kNaN};
-    point.why_not_used = WhyNotUsed(row, smallest[{row.heads, row.width, row.seq_len}]);
+    const Cell cell(row.heads, row.width, row.seq_len);
+    point.why_not_used = WhyNotUsed(row, smallest[cell]);
+    if (const auto it = repeats.find(cell); it != repeats.end() && point.why_not_used.empty()) {
+      point.why_not_used = absl::StrFormat(
+          "%.3g times the base budget of cells of its size, and not measured with that: one fit holds one budget",
+          it->second);
+    }
     point.used = point.why_not_used.empty();
     points.push_back(point);
   }
   return points;
+}
+
+// What became of the rows that cannot be used, and what to do about the most frequent reason; "" if all can.
+std::string WhyLeftOut(const std::vector<PredictedRow>& points) {
+  std::map<std::string, int> reasons;
+  for (const PredictedRow& point : points) {
+    if (!point.used) ++reasons[point.why_not_used.substr(0, point.why_not_used.find(':'))];
+  }
+  if (reasons.empty()) return "; measure more widths, heads or sequence lengths";
+  std::vector<std::string> parts;
+  std::string most;
+  for (const auto& [reason, count] : reasons) {
+    parts.push_back(absl::StrCat(count, " ", reason));
+    if (most.empty() || count > reasons[most]) most = reason;
+  }
+  const std::string fix = most == "censored"    ? "; give those cells a larger dataset_size"
+                          : most == "at chance" ? "; train those cells longer, or on smaller libraries"
+                                                : "; measure more cells";
+  return absl::StrCat(" (left out: ", absl::StrJoin(parts, ", "), ")", fix);
 }
 
 // The public parameters: items, and NaN for a branch that the variant lacks.
@@ -161,9 +223,9 @@ class GroupFitter {
     FitForms();
     FitBaselines();
     if (fitted_.empty()) {
-      fit_.error = absl::StrCat("nothing could be fitted: ", rows_.size(), " of ", fit_.rows,
-                                " rows can be used, and the smallest form needs 5; measure more widths, heads or "
-                                "sequence lengths");
+      fit_.error =
+          absl::StrCat("nothing could be fitted: the smallest form needs ", data_.heads_levels == 1 ? 4 : 5,
+                       " rows, and ", rows_.size(), " of ", fit_.rows, " can be used", WhyLeftOut(fit_.points));
       fit_.saturation_reason = "no form could be fitted";
       return std::move(fit_);
     }
@@ -171,12 +233,14 @@ class GroupFitter {
     ChooseBest();
     Intervals();
     const FittedForm& best = fitted_.at(fit_.best);
-    const Saturation saturation = JudgeSaturation(best.search, rows_, best.on_bound, group_.rows);
+    fit_.budget_study = StudyBudgets(rows_, best.on_bound, group_.rows);
+    const Saturation saturation = JudgeSaturation(best.search, rows_, best.on_bound, fit_.budget_study);
     fit_.saturation = saturation.word;
     fit_.saturation_reason = saturation.reason;
     if (saturation.word == "budget-limited") fit_.warnings.push_back("Saturation: " + saturation.reason + ".");
     PredictPoints();
     Warn();
+    if (settings_.validate) fit_.validation = Validate(rows_, settings_);
     return std::move(fit_);
   }
 
@@ -205,7 +269,7 @@ class GroupFitter {
   }
 
   void FitBaselines() {
-    const std::vector<double> weights = Weights(rows_, settings_.weighting);
+    const std::vector<double> weights = RowWeights(rows_, settings_.weighting);
     for (const std::string& name : BaselineNames()) {
       const BaselineFit baseline = FitBaseline(name, rows_, weights);
       FormFit& out = fit_.baselines[name];
@@ -319,14 +383,6 @@ class GroupFitter {
       fit_.warnings.push_back(absl::StrCat(data_.width_levels, data_.width_levels == 1 ? " width" : " widths",
                                            ": whether capacity bends with width cannot be told (3 are needed)."));
     }
-  }
-
-  static std::vector<double> Weights(const std::vector<Row>& rows, const std::string& weighting) {
-    std::vector<double> capacity, weights;
-    for (const Row& row : rows) capacity.push_back(row.capacity);
-    const double median = Quantile(capacity, 0.5);
-    for (const Row& row : rows) weights.push_back(RowWeight(row, weighting, median));
-    return weights;
   }
 
   const Group& group_;

@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "ecm/budget_study.h"
 #include "ecm/capacity.h"
+#include "ecm/validation_table.h"
 
 namespace capsweep::ecm {
 
@@ -22,6 +24,7 @@ struct FitSettings {
   std::string weighting = "weighted";  // weighted | plain
   uint64_t seed = 1;
   int threads = 1;
+  bool validate = false;  // fill GroupFit::validation
 };
 
 // Of a form or a baseline. rmse, mae, mape (percent) and r2 are plain, in items; aic, aicc and bic come from the
@@ -59,8 +62,9 @@ struct GroupFit {
   std::string best_overall;       // form or baseline with the lowest held-out error (AICc where nothing is held out)
   std::string saturation;         // observed | budget-limited | not observed
   std::string saturation_reason;  // the one sentence behind the word
-  std::string weighting;          // weighted | plain
-  std::string holdout;            // "heads=5"; "" = nothing was held out
+  BudgetStudy budget_study;
+  std::string weighting;  // weighted | plain
+  std::string holdout;    // "heads=5"; "" = nothing was held out
   int rows_held_out = 0;
   int rows = 0, rows_used = 0;
   std::map<std::string, FormFit> forms;
@@ -69,7 +73,8 @@ struct GroupFit {
   std::vector<std::string> warnings;  // too few seq_len values, few rows, …
   // Bootstrap draws of `best`'s parameters, for intervals of predictions and safe designs. At most 200.
   std::vector<std::map<std::string, double>> draws;
-  std::string error;  // not "" : nothing could be fitted, and why (too few rows …)
+  std::optional<Validation> validation;  // if asked for
+  std::string error;                     // not "" : nothing could be fitted, and why (too few rows …)
 };
 
 struct FitReport {

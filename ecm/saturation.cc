@@ -16,9 +16,6 @@ namespace {
 
 constexpr double kAiccMargin = 2;
 constexpr double kLargestElasticity = 0.7;
-constexpr double kBudgetStep = 3;
-constexpr double kLargestRise = 0.10;
-constexpr int kLargestWidths = 2;  // how many of the widths count as "the largest"
 
 // Median of d ln C / d ln B from a row on the bound to the next narrower row of its series. Pairs that lie on the bound
 // with both rows are taken alone if there are enough of them.
@@ -41,43 +38,10 @@ double BoundElasticity(const std::vector<Row>& rows, const std::vector<bool>& on
   return inside.empty() ? 1 : Quantile(inside, 0.5);
 }
 
-struct BudgetCheck {
-  int pairs = 0;
-  double mean_rise = 0;
-};
-
-// Compares rows of the largest widths on the bound with their repeats at 3 or more times the budget. A repeat that
-// filled its library shows only a lower bound of its rise, so it counts only where that is large already.
-BudgetCheck CheckBudget(const std::vector<Row>& fitted, const std::vector<bool>& on_bound,
-                        const std::vector<Row>& all) {
-  using Cell = std::tuple<double, double, double>;
-  std::set<double> widths;
-  std::map<Cell, const Row*> base;
-  for (size_t i = 0; i < fitted.size(); ++i) {
-    widths.insert(fitted[i].width);
-    if (on_bound[i]) base[{fitted[i].heads, fitted[i].width, fitted[i].seq_len}] = &fitted[i];
-  }
-  auto smallest = widths.end();
-  for (int i = 0; i < kLargestWidths && smallest != widths.begin(); ++i) --smallest;
-  BudgetCheck check;
-  for (const Row& row : all) {
-    const auto it = base.find({row.heads, row.width, row.seq_len});
-    if (it == base.end() || smallest == widths.end() || row.width < *smallest) continue;
-    const Row& first = *it->second;
-    if (first.budget <= 0 || row.budget < kBudgetStep * first.budget || first.capacity <= 0) continue;
-    const double rise = row.capacity / first.capacity - 1;
-    if (row.censored && rise < kLargestRise) continue;
-    check.mean_rise += rise;
-    ++check.pairs;
-  }
-  if (check.pairs > 0) check.mean_rise /= check.pairs;
-  return check;
-}
-
 }  // namespace
 
 Saturation JudgeSaturation(const FormSearch& search, const std::vector<Row>& fitted, const std::vector<bool>& on_bound,
-                           const std::vector<Row>& all) {
+                           const BudgetStudy& study) {
   const Form& form = *search.variant.form;
   if (form.combine == Combine::kMax) {
     return {"not observed", "the preferred form `max` has no bound: capacity keeps growing with width"};
@@ -97,24 +61,18 @@ Saturation JudgeSaturation(const FormSearch& search, const std::vector<Row>& fit
   if (elasticity > kLargestElasticity) {
     return {"not observed", absl::StrFormat("where the form bends, capacity still grows as width^%.2f", elasticity)};
   }
-  const bool budget_known = std::any_of(all.begin(), all.end(), [](const Row& row) { return row.budget > 0; });
-  if (!budget_known) {
+  if (study.verdict == "unknown") {
     return {"observed", "the input holds no training budgets, so a bend made by too few steps cannot be ruled out"};
   }
-  const BudgetCheck check = CheckBudget(fitted, on_bound, all);
-  if (check.pairs == 0) {
+  if (study.verdict == "no repeats") {
     return {"budget-limited",
-            "capacity bends, but no row of the two largest widths on the bound was repeated with at least 3 times the "
-            "budget, so the bend may come from too few training steps; repeat them to find out"};
+            "capacity bends, but no row of the two largest widths was repeated with at least 3 times the budget, so "
+            "the bend may come from too few training steps; repeat them to find out"};
   }
-  const std::string measured = absl::StrFormat(
-      "%d repeat%s of the largest widths with at least 3 times the budget "
-      "changed capacity by %+.1f %% on average",
-      check.pairs, check.pairs == 1 ? "" : "s", 100 * check.mean_rise);
-  if (check.mean_rise >= kLargestRise) {
-    return {"budget-limited", measured + ": the bend comes from the training budget at least in part"};
+  if (study.verdict == "budget-limited") {
+    return {"budget-limited", DescribeStudy(study) + ": the bend comes from the training budget at least in part"};
   }
-  return {"observed", measured};
+  return {"observed", DescribeStudy(study)};
 }
 
 }  // namespace capsweep::ecm

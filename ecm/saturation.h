@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "ecm/budget_study.h"
 #include "ecm/capacity.h"
 #include "ecm/fit.h"
 
@@ -19,13 +20,13 @@ struct Saturation {
 
 // Observed only if (1) the best form bends: it has both branches (or only the bound, over several widths), AICc prefers
 // it to the same form without the bound by more than 2, at least 3 rows lie on the bound, and there capacity grows with
-// less than width^0.7 (measured, not modelled: a straight line bent by noise does not count); and (2) rows of the
-// largest widths repeated with at least 3 times the budget rise by less than 10 % on average. Without such rows, or
-// with a larger rise, a bend is budget-limited. Where no budget is known (CSV) a bend counts as observed and the reason
-// says that no check was possible.
+// less than width^0.7 (measured, not modelled: a straight line bent by noise does not count); and (2) the budget study
+// says `saturated`: repeats of the largest widths with at least 3 times the budget gain less than 10 %. Without such
+// repeats, or with a larger gain, a bend is budget-limited. Where no budget is known (CSV) a bend counts as observed
+// and the reason says that no check was possible.
 //
-// `fitted`: the rows of the fit; `all`: with the rows of larger budgets; `on_bound`: per fitted row.
+// `fitted`: the rows of the fit; `on_bound`: per fitted row.
 Saturation JudgeSaturation(const FormSearch& search, const std::vector<Row>& fitted, const std::vector<bool>& on_bound,
-                           const std::vector<Row>& all);
+                           const BudgetStudy& study);
 
 }  // namespace capsweep::ecm

@@ -11,6 +11,7 @@
 #include "ecm/baselines.h"
 #include "ecm/forms.h"
 #include "ecm/report.h"
+#include "ecm/text_table.h"
 
 namespace capsweep::ecm {
 namespace {
@@ -18,7 +19,6 @@ namespace {
 constexpr double kToldApart = 2;  // ΔAICc from which two forms are told apart
 constexpr size_t kMostNames = 4;
 constexpr size_t kMostTerms = 3;
-constexpr size_t kLineWidth = 100;
 const char* const kForms[] = {"min", "max", "softmin", "minlin"};
 
 std::string Figure(double value) {
@@ -35,48 +35,6 @@ std::string Figure(const std::optional<double>& value) {
 
 std::string Percent(double value) {
   return value < 10 ? absl::StrFormat("%.2g %%", value) : absl::StrFormat("%.0f %%", value);
-}
-
-// Left-aligned first and last column, the others right-aligned.
-std::string Table(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()), 0);
-    for (size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], row[c].size());
-  }
-  std::string out;
-  for (const auto& row : rows) {
-    std::string line = " ";
-    for (size_t c = 0; c < row.size(); ++c) {
-      const std::string pad(widths[c] - row[c].size(), ' ');
-      absl::StrAppend(&line, " ", c == 0 || c + 1 == row.size() ? row[c] + pad : pad + row[c], " ");
-    }
-    line.erase(line.find_last_not_of(' ') + 1);
-    absl::StrAppend(&out, line, "\n");
-  }
-  return out;
-}
-
-// Breaks a sentence at spaces; continuation lines are indented.
-std::string Wrap(const std::string& text) {
-  std::string out;
-  size_t column = 0;
-  size_t at = 0;
-  while (at < text.size()) {
-    const size_t end = std::min(text.find(' ', at), text.size());
-    const std::string word = text.substr(at, end - at);
-    if (column > 0 && column + 1 + word.size() > kLineWidth) {
-      out += "\n  ";
-      column = 2;
-    } else if (column > 0) {
-      out += ' ';
-      ++column;
-    }
-    out += word;
-    column += word.size();
-    at = end + 1;
-  }
-  return out + "\n";
 }
 
 std::string GroupName(const GroupFit& group) {
@@ -134,7 +92,7 @@ std::string ErrorTable(const GroupFit& group) {
                     absl::StrFormat("%.4f", fit.r2), std::isfinite(fit.aicc) ? absl::StrFormat("%.1f", fit.aicc) : "-",
                     Figure(fit.heldout_rmse), Figure(fit.heldout_mape), Remark(group, name, fit)});
   }
-  return Table(rows);
+  return AlignedTable(rows);
 }
 
 std::string ParameterTable(const std::string& form, const FormFit& fit) {
@@ -155,7 +113,7 @@ std::string ParameterTable(const std::string& form, const FormFit& fit) {
     if (range.empty()) range = value == 0 ? "held at 0" : "-";
     rows.push_back({name, Figure(value), range});
   }
-  return Table(rows);
+  return AlignedTable(rows);
 }
 
 std::string RowsLine(const GroupFit& group) {
@@ -167,8 +125,11 @@ std::string RowsLine(const GroupFit& group) {
   std::vector<std::string> left_out;
   std::map<std::string, int> merged;
   for (const auto& [reason, count] : reasons) {
-    merged[reason.find("times the smallest budget") == std::string::npos ? reason : "repeated with a larger budget"] +=
-        count;
+    const bool repeated = reason.find("times the smallest budget") != std::string::npos;
+    const bool no_base = reason.find("times the base budget") != std::string::npos;
+    merged[repeated  ? "repeated with a larger budget"
+           : no_base ? "measured with a larger budget only"
+                     : reason] += count;
   }
   for (const auto& [reason, count] : merged) left_out.push_back(absl::StrCat(count, " ", reason));
   std::string line = absl::StrCat(group.rows_used, " of ", group.rows, " rows used");
@@ -238,6 +199,19 @@ std::string SaturationClaim(const GroupFit& group) {
   return text + ".";
 }
 
+std::string BudgetClaim(const GroupFit& group) {
+  const BudgetStudy& study = group.budget_study;
+  const bool several = std::any_of(group.points.begin(), group.points.end(), [](const PredictedRow& point) {
+    return point.why_not_used.find(" budget of ") != std::string::npos;
+  });
+  std::string text;
+  if (several)
+    text = "The fit holds one budget, the smallest of every cell; larger ones serve the budget study alone. ";
+  // Where there is nothing to report the sentence on saturation says so.
+  if (study.gain) absl::StrAppend(&text, "Budget study: ", DescribeStudy(study), ": ", study.verdict, ".");
+  return text;
+}
+
 std::string StartsClaim(const FormFit& best) {
   std::string text = absl::StrCat(best.starts_agreeing, " of ", best.starts, " starts reached the best fit within 1 %");
   if (best.starts_agreeing <= 2) text += "; a better one may have been missed";
@@ -245,21 +219,22 @@ std::string StartsClaim(const FormFit& best) {
 }
 
 std::string GroupText(const GroupFit& group) {
-  std::string out = absl::StrCat("Fit of ", GroupName(group), "\n", Wrap(RowsLine(group)));
-  if (!group.error.empty()) return out + Wrap("No fit: " + group.error + ".");
+  std::string out = absl::StrCat("Fit of ", GroupName(group), "\n", WrapText(RowsLine(group)));
+  if (!group.error.empty()) return out + WrapText("No fit: " + group.error + ".");
   const FormFit& best = group.forms.at(group.best);
   absl::StrAppend(&out, "\n", ErrorTable(group), "\n");
   absl::StrAppend(&out, "Parameters of `", group.best, "`", best.variant == "full" ? "" : " (" + best.variant + ")",
                   "\n", ParameterTable(group.best, best), "\n");
   for (const std::string& sentence : {BestFormClaim(group, best), StartsClaim(best), HeldOutClaim(group, best),
-                                      CoverageClaim(best), SaturationClaim(group)}) {
-    if (!sentence.empty()) out += Wrap(sentence);
+                                      CoverageClaim(best), SaturationClaim(group), BudgetClaim(group)}) {
+    if (!sentence.empty()) out += WrapText(sentence);
   }
-  for (const std::string& note : best.notes) out += Wrap(absl::StrCat("Note on `", group.best, "`: ", note, "."));
+  for (const std::string& note : best.notes) out += WrapText(absl::StrCat("Note on `", group.best, "`: ", note, "."));
   for (const std::string& warning : group.warnings) {
     // The reason of a budget-limited saturation stands in its own sentence already.
-    if (warning != "Saturation: " + group.saturation_reason + ".") out += Wrap("Warning: " + warning);
+    if (warning != "Saturation: " + group.saturation_reason + ".") out += WrapText("Warning: " + warning);
   }
+  if (group.validation) absl::StrAppend(&out, "\n", ValidationText(*group.validation));
   return out;
 }
 

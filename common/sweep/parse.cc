@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <numeric>
 #include <utility>
 
@@ -358,7 +359,10 @@ absl::StatusOr<SweepSpec> ParseSweep(std::string_view text, const std::string& f
 
 absl::StatusOr<SweepSpec> LoadSweep(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path, int64_t{16} << 20));
-  return ParseSweep(text, path);
+  ASSIGN_OR_RETURN(SweepSpec spec, ParseSweep(text, path));
+  std::error_code error;
+  spec.folder = std::filesystem::absolute(path, error).parent_path().string();
+  return spec;
 }
 
 }  // namespace capsweep

@@ -3,11 +3,16 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/data_file.h"
+#include "common/point.h"
 
 namespace capsweep {
 
@@ -46,6 +51,13 @@ struct SearchSpec {
   double warmup_low = 0, warmup_high = 0.2;
 };
 
+// A library of the user's own, as it was when the sweep was submitted.
+struct SweepDataFile {
+  std::string path;  // absolute
+  std::shared_ptr<const DataFile> file;
+  std::map<Mode, absl::StatusOr<DataShape>> shapes;
+};
+
 // Invariant (established by ParseSweep): every field known, every value of the right type and in range on its own,
 // expressions parse, know all their names and have no cycle.
 struct SweepSpec {
@@ -63,6 +75,9 @@ struct SweepSpec {
   std::vector<SweepSpec> studies;
   std::string text;       // the file as given
   std::string file_name;  // for messages
+  std::string folder;     // of the file, absolute; "" = unknown
+  // By the text in the axis `file`; empty until LoadDataFiles has read them.
+  std::map<std::string, SweepDataFile> data_files;
 };
 
 // Whether the points of a sweep with this measure depend on results, so that their number is not known beforehand.

@@ -141,7 +141,6 @@ struct Worker {
   WorkerIndex index = 0;
   WorkerId id;
   Incarnation incarnation;
-  std::vector<Incarnation> past;  // replaced starts, whose calls are refused
   std::string host, version;
   int64_t sequence = 0;
   Instant last_seen;

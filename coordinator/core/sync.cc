@@ -28,7 +28,9 @@ absl::Status Core::State::Admit(const WorkerSync& sync) const {
     return absl::OkStatus();
   }
   const Worker& worker = *it->second;
-  if (std::find(worker.past.begin(), worker.past.end(), sync.incarnation) != worker.past.end()) {
+  // Later starts have later names: so a call of an old start that was under way for long cannot replace the live one,
+  // whatever this process has seen of either.
+  if (sync.incarnation < worker.incarnation) {
     return absl::AlreadyExistsError(
         absl::StrCat("worker ", sync.worker.value(), " was replaced by a newer start; give each agent its own name"));
   }

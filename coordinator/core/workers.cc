@@ -10,8 +10,6 @@ namespace capsweep::core {
 
 namespace {
 
-constexpr size_t kPastStartsKept = 16;
-
 // Whether the row says anything new; `held` is never in it.
 bool SameRow(const WorkerChanged& a, const WorkerChanged& b) {
   const auto same_device = [](const DeviceReport& x, const DeviceReport& y) {
@@ -52,10 +50,6 @@ Worker& Core::State::Register(const WorkerSync& sync) {
     worker->incarnation = sync.incarnation;
   }
   if (worker->incarnation != sync.incarnation) {
-    worker->past.push_back(worker->incarnation);
-    if (worker->past.size() > kPastStartsKept) {
-      worker->past.erase(worker->past.begin());
-    }
     worker->incarnation = sync.incarnation;
     worker->drain = false;
     worker->stop = false;

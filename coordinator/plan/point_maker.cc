@@ -7,6 +7,7 @@
 
 #include "common/param_count.h"
 #include "common/status.h"
+#include "common/sweep/data_files.h"
 #include "common/sweep/errors.h"
 #include "common/sweep/fields.h"
 #include "common/text.h"
@@ -21,6 +22,7 @@ using sweep::Fields;
 const int kHeads = sweep::FieldId("heads");
 const int kWidth = sweep::FieldId("width");
 const int kHeadDim = sweep::FieldId("head_dim");
+const int kFile = sweep::FieldId("file");
 const int kDataSeed = sweep::FieldId("data_seed");
 const int kInitSeed = sweep::FieldId("init_seed");
 
@@ -180,6 +182,13 @@ void PointMaker::SetValue(int field, const Scalar& value) {
     splits_ = IsSplit(value);
     if (splits_) return;  // a step sets it
   }
+  if (field == kFile) {
+    const auto found = spec_->data_files.find(std::get<std::string>(value));
+    data_file_ = found == spec_->data_files.end() ? nullptr : &found->second;
+    point_.file = data_file_ == nullptr ? std::get<std::string>(value) : data_file_->path;
+    point_.file_hash = data_file_ == nullptr ? "" : data_file_->file->sha256;
+    return;
+  }
   sweep::SetField(point_, field, value);
   values_[field] = sweep::FieldNumber(point_, field);
 }
@@ -238,6 +247,7 @@ void PointMaker::Judge() {
     }
   }
   if (failed_step_ == nullptr) rules_ = ValidatePoint(point_);
+  if (data_file_ != nullptr && rules_.ok()) rules_ = sweep::CheckDataFile(*data_file_, point_);
   verdict_ = failed_step_ == nullptr && rules_.ok() ? Verdict::kWanted : Verdict::kBad;
 }
 

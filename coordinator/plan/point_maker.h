@@ -90,7 +90,8 @@ class PointMaker {
   bool splits_ = false;                                 // head_dim is width / heads at the current point
 
   PointSpec point_;
-  std::vector<double> values_;  // by variable; of a failed step its raw result
+  const SweepDataFile* data_file_ = nullptr;  // of point_.file
+  std::vector<double> values_;                // by variable; of a failed step its raw result
   std::vector<char> step_ok_;
   bool started_ = false;
   Verdict verdict_ = Verdict::kBad;

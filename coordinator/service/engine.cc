@@ -14,6 +14,7 @@
 #include "common/cost_model.h"
 #include "common/mutex.h"
 #include "common/status.h"
+#include "common/sweep/data_files.h"
 #include "common/sweep/parse.h"
 #include "common/text.h"
 #include "coordinator/plan/search.h"
@@ -341,8 +342,10 @@ absl::StatusOr<SubmitCounts> Engine::Impl::CountOnly(const SweepSpec& sweep, con
 }
 
 absl::StatusOr<SubmitCounts> Engine::Submit(const std::string& text, const std::string& file_name, int32_t priority,
-                                            bool extend, bool dry_run) {
-  ASSIGN_OR_RETURN(const SweepSpec sweep, ParseSweep(text, file_name));
+                                            bool extend, bool dry_run, const std::string& folder) {
+  ASSIGN_OR_RETURN(SweepSpec sweep, ParseSweep(text, file_name));
+  sweep.folder = folder;
+  RETURN_IF_ERROR(sweep::LoadDataFiles(sweep));
   const store::Store::PointStream points = [&](const store::Store::PointVisitor& visit) {
     return plan::EnumerateSweep(sweep, [&](const PointSpec& point) -> absl::Status {
       return impl_->stopping ? absl::CancelledError("the coordinator is stopping; nothing was stored") : visit(point);

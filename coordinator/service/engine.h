@@ -68,11 +68,11 @@ class Engine {
   // Points and keys as stored, null for an unknown id; from the cache where possible. Checkpoints may be missing.
   absl::StatusOr<std::vector<DetailsPtr>> Details(const std::vector<PointId>& points);
 
-  // Parses and enumerates on the caller's thread and waits until the sweep is on disk: seconds for a million points.
-  // InvalidArgument with every error of the file; AlreadyExists, NotFound as Store::AddSweep; Cancelled after
-  // StopCalls.
+  // Relative paths of data files in `text` begin at `folder`. Parses and enumerates on the caller's thread and waits
+  // until the sweep is on disk: seconds for a million points. InvalidArgument with every error of the file;
+  // AlreadyExists, NotFound as Store::AddSweep; Cancelled after StopCalls.
   absl::StatusOr<SubmitCounts> Submit(const std::string& text, const std::string& file_name, int32_t priority,
-                                      bool extend, bool dry_run);
+                                      bool extend, bool dry_run, const std::string& folder = "");
   struct Changed {
     std::string state;
     int64_t points_affected = 0;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/status.h"
+#include "common/sweep/data_files.h"
 #include "common/sweep/parse.h"
 #include "common/text.h"
 
@@ -125,6 +126,8 @@ absl::Status Planner::PlanOne(const core::Searching& sweep, int64_t slots, Plann
   ASSIGN_OR_RETURN(const store::SearchInput input, store_->ReadSearch(sweep.sweep));
   if (planned.search == nullptr || planned.text != input.text) {
     ASSIGN_OR_RETURN(SweepSpec spec, ParseSweep(input.text, input.file_name));
+    spec.folder = input.folder;
+    RETURN_IF_ERROR(sweep::LoadDataFiles(spec));
     ASSIGN_OR_RETURN(planned.search, plan::Search::Create(std::move(spec)));
     planned.text = input.text;
     planned.stored.clear();

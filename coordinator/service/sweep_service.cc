@@ -39,12 +39,14 @@ absl::Status DoSubmit(Engine& engine, const v1::SubmitSweepRequest& request, boo
                       v1::SubmitSweepResponse* response) {
   RETURN_IF_ERROR(CheckLength("text", request.text(), kMaxSweepFileBytes));
   RETURN_IF_ERROR(CheckLength("file_name", request.file_name(), 4096));
+  RETURN_IF_ERROR(CheckLength("folder", request.folder(), 4096));
+  if (!request.folder().empty() && request.folder()[0] != '/') return Bad("folder", "is not absolute");
   if (request.priority() < -kMaxPriority || request.priority() > kMaxPriority) {
     return Bad("priority", StrCat(request.priority(), " is not in -", kMaxPriority, "..", kMaxPriority));
   }
   const std::string file = request.file_name().empty() ? "sweep" : request.file_name();
-  ASSIGN_OR_RETURN(const SubmitCounts counts,
-                   engine.Submit(request.text(), file, request.priority(), extend, request.dry_run()));
+  ASSIGN_OR_RETURN(const SubmitCounts counts, engine.Submit(request.text(), file, request.priority(), extend,
+                                                            request.dry_run(), request.folder()));
   response->set_sweep(counts.sweep);
   response->set_points(counts.points);
   response->set_new_points(counts.new_points);

@@ -41,8 +41,8 @@ struct SearchInput {
     double items_corr = 0;
     std::string reason;  // of failed ones
   };
-  std::string name, text, file_name;  // the sweep file
-  std::vector<Probe> probes;          // every point of the sweep
+  std::string name, text, file_name, folder;  // the sweep file
+  std::vector<Probe> probes;                  // every point of the sweep
 };
 
 // A row of the table `searches`.

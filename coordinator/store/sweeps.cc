@@ -206,11 +206,12 @@ absl::StatusOr<KnownSweep> InsertSweep(Database& db, const SubmitRequest& reques
   const SweepSpec& sweep = request.sweep;
   ASSIGN_OR_RETURN(
       Statement insert,
-      db.Prepare("INSERT INTO sweeps (name, state, priority, max_failures, attempts, measure, text, "
-                 "file_name, created_ms, changed_ms) VALUES (?1, 'running', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)"));
+      db.Prepare(
+          "INSERT INTO sweeps (name, state, priority, max_failures, attempts, measure, text, "
+          "file_name, folder, created_ms, changed_ms) VALUES (?1, 'running', ?2, ?3, ?4, ?5, ?6, ?7, ?9, ?8, ?8)"));
   insert.Bind(1, sweep.name).Bind(2, request.priority).Bind(3, sweep.limits.max_failures);
   insert.Bind(4, sweep.limits.attempts).Bind(5, sweep.measure).Bind(6, sweep.text).Bind(7, sweep.file_name);
-  RETURN_IF_ERROR(insert.Bind(8, request.now_ms).Run());
+  RETURN_IF_ERROR(insert.Bind(8, request.now_ms).Bind(9, sweep.folder).Run());
   return KnownSweep{db.LastRowId(), core::SweepState::kRunning, request.priority, sweep.limits, sweep.text,
                     sweep.measure};
 }
@@ -219,11 +220,11 @@ absl::Status UpdateSweep(Database& db, const SubmitRequest& request, const Known
   const SweepSpec& sweep = request.sweep;
   ASSIGN_OR_RETURN(Statement update,
                    db.Prepare("UPDATE sweeps SET state = ?2, priority = ?3, max_failures = ?4, attempts = ?5, "
-                              "text = ?6, file_name = ?7, changed_ms = ?8, measure = ?9, "
+                              "text = ?6, file_name = ?7, changed_ms = ?8, measure = ?9, folder = ?10, "
                               "reason = CASE WHEN state = ?2 THEN reason ELSE '' END WHERE sweep_id = ?1"));
   update.Bind(1, known.id).Bind(2, core::ToWord(known.state)).Bind(3, known.priority);
   update.Bind(4, sweep.limits.max_failures).Bind(5, sweep.limits.attempts).Bind(6, sweep.text);
-  return update.Bind(7, sweep.file_name).Bind(8, request.now_ms).Bind(9, sweep.measure).Run();
+  return update.Bind(7, sweep.file_name).Bind(8, request.now_ms).Bind(9, sweep.measure).Bind(10, sweep.folder).Run();
 }
 
 // The sweep as it stands, for a submission that changes nothing. Points the stream would yield count as known.
@@ -313,7 +314,8 @@ absl::StatusOr<StoredSweep> AddSweepRows(Database& db, const SubmitRequest& requ
 absl::StatusOr<SearchInput> ReadSearchRows(Database& db, SweepId sweep) {
   SearchInput input;
   {
-    ASSIGN_OR_RETURN(Statement find, db.Prepare("SELECT name, text, file_name FROM sweeps WHERE sweep_id = ?1"));
+    ASSIGN_OR_RETURN(Statement find,
+                     db.Prepare("SELECT name, text, file_name, folder FROM sweeps WHERE sweep_id = ?1"));
     find.Bind(1, sweep.value());
     ASSIGN_OR_RETURN(const bool found, find.Step());
     if (!found) {
@@ -322,6 +324,7 @@ absl::StatusOr<SearchInput> ReadSearchRows(Database& db, SweepId sweep) {
     input.name = std::string(find.Text(0));
     input.text = std::string(find.Text(1));
     input.file_name = std::string(find.Text(2));
+    input.folder = std::string(find.Text(3));
   }
   ASSIGN_OR_RETURN(Statement rows,
                    db.Prepare("SELECT p.point_key, p.state, coalesce(r.items_mem, 0), coalesce(r.items_corr, 0.0), "

@@ -14,6 +14,8 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/str_format.h"
+#include "common/clock.h"
 #include "common/file.h"
 #include "common/hash.h"
 #include "common/status.h"
@@ -84,7 +86,7 @@ Duration BackoffDelay(Duration first, Duration max, int failures, double random)
 }
 
 struct Agent::Impl {
-  Impl(AgentOptions given, std::unique_ptr<Spool> opened);
+  Impl(AgentOptions given, std::unique_ptr<Spool> opened, std::string incarnation);
 
   enum class Phase { kWorking, kStoppingTrainers, kLeaving, kDone };
 
@@ -118,7 +120,7 @@ struct Agent::Impl {
   std::optional<Courier> courier;
 };
 
-Agent::Impl::Impl(AgentOptions given, std::unique_ptr<Spool> opened)
+Agent::Impl::Impl(AgentOptions given, std::unique_ptr<Spool> opened, std::string incarnation)
     : options(std::move(given)), spool(std::move(opened)), state([this] {
         std::vector<std::string> names;
         for (const DeviceName& device : options.devices) names.push_back(device.name);
@@ -144,7 +146,7 @@ Agent::Impl::Impl(AgentOptions given, std::unique_ptr<Spool> opened)
   CourierOptions how;
   how.client.coordinator = options.coordinator;
   how.client.worker_id = options.worker_id;
-  how.client.incarnation = RandomHexId();
+  how.client.incarnation = incarnation;
   how.client.host = HostName();
   how.client.labels = options.labels;
   how.first_backoff = options.first_backoff;
@@ -163,7 +165,9 @@ absl::StatusOr<std::unique_ptr<Agent>> Agent::Create(AgentOptions options) {
   std::error_code ignored;
   fs::remove_all(spool->folder() + "/checkpoints", ignored);
   RETURN_IF_ERROR(MakeFolders(spool->folder() + "/checkpoints"));
-  auto impl = std::make_unique<Impl>(std::move(options), std::move(spool));
+  const int64_t start = spool->NextStart(Clock::Real().WallMillis() * 1000);
+  std::string incarnation = absl::StrFormat("%016d-%s", start, RandomHexId().substr(0, 8));
+  auto impl = std::make_unique<Impl>(std::move(options), std::move(spool), std::move(incarnation));
   // With the reports of one database only, it is most likely the one that answers: they can go with the first call.
   if (std::set<std::string> databases = impl->spool->Databases(); databases.size() == 1) {
     impl->state.AssumeDatabase(*databases.begin());

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <chrono>
 #include <filesystem>
 #include <thread>
@@ -80,6 +81,19 @@ absl::Status Spool::ReadFolder() {
     }
   }
   return absl::OkStatus();
+}
+
+int64_t Spool::NextStart(int64_t now_micros) {
+  const std::string path = StrCat(folder_, "/last-start");
+  int64_t last = 0;
+  if (const absl::StatusOr<std::string> text = ReadFile(path, 64); text.ok()) {
+    std::from_chars(text->data(), text->data() + text->size(), last);  // of a damaged file: 0, as if there were none
+  }
+  const int64_t start = std::max(now_micros, last + 1);
+  if (const absl::Status written = WriteFileAtomic(path, StrCat(start, "\n")); !written.ok()) {
+    spdlog::warn("cannot remember this start: {}", written.ToString());
+  }
+  return start;
 }
 
 absl::Status Spool::Add(const Report& report) {

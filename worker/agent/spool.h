@@ -33,6 +33,10 @@ class Spool {
   // Moves a report that the coordinator will never take to `refused/`, for people to look at.
   void SetAside(const Report& report);
 
+  // A number larger than that of every earlier start from this folder, remembered in it: microseconds since 1970, or
+  // one more than the last where the clock was set back. A folder that cannot remember is a warning only.
+  int64_t NextStart(int64_t now_micros);
+
   // Reports of one database, in no particular order. Unreadable files are moved aside as by Open.
   std::vector<Report> Load(const std::string& database_id);
   std::set<std::string> Databases() const;

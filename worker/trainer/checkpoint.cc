@@ -14,7 +14,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "checkpoints are written in native order");
 
 constexpr std::string_view kMagic = "capsweep-checkpoint\n";
-constexpr uint32_t kFormat = 2;
+constexpr uint32_t kFormat = 3;
 constexpr size_t kDigestLength = 64;
 
 // Writer and Reader visit the same fields in the same order (VisitContent), so that they cannot disagree.
@@ -95,7 +95,7 @@ void VisitContent(Content& c, Visitor& v) {
   v(c.backend), v(c.build), v(c.point_key);
   auto& run = c.run;
   v(run.step), v(run.epoch_loss_sum), v(run.epoch_targets), v(run.train_loss), v(run.best_loss), v(run.best_epoch);
-  v(run.evaluation_due), v(run.plateau), v(run.items_mem_best), v(run.stop_reason), v(run.curve);
+  v(run.evaluation_due), v(run.plateau), v(run.items_mem_best), v(run.stop_reason), v(run.curve), v(run.neighbours);
   v(run.seconds_setup), v(run.seconds_train), v(run.seconds_eval);
   v(c.weights), v(c.first_moment), v(c.second_moment);
 }

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <numeric>
+
+#include "common/result.h"
 
 namespace capsweep::trainer {
 namespace {
@@ -68,6 +71,27 @@ void Tally::AddCounted(std::span<const float> nll, std::span<const uint8_t> righ
 
 double Tally::nll_bits() const {
   return nll_nats / std::numbers::ln2;
+}
+
+void HeldoutTally::Add(int64_t added, double loss) {
+  items += added;
+  loss_sum += std::isnan(loss) ? HUGE_VAL : loss;
+}
+
+double HeldoutTally::Mean(int64_t targets_per_item) const {
+  return items == 0 ? kNotMeasured : loss_sum / static_cast<double>(items * targets_per_item);
+}
+
+int64_t NeighbourItems(int64_t items) {
+  constexpr int64_t kAll = 50'000, kSample = 20'000;
+  return items <= kAll ? items : kSample;
+}
+
+std::vector<double> MeanAndMedian(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t count = values.size();
+  const double sum = std::accumulate(values.begin(), values.end(), 0.0);
+  return {sum / static_cast<double>(count), (values[(count - 1) / 2] + values[count / 2]) / 2};
 }
 
 double BitsMemorized(int64_t items, int64_t targets, int64_t vocab, double nll_bits) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 namespace capsweep::trainer {
 
@@ -25,6 +26,22 @@ struct Tally {
 
   double nll_bits() const;
 };
+
+// The loss over the held-out items added so far.
+struct HeldoutTally {
+  int64_t items = 0;
+  double loss_sum = 0;  // over targets
+
+  void Add(int64_t added, double loss);
+  double Mean(int64_t targets_per_item) const;  // kNotMeasured without items; infinite once a loss was no number
+};
+
+// Of how many of a library's items, the first ones, distances are measured: all, or 20,000 of more than 50,000, for the
+// work grows with the square.
+int64_t NeighbourItems(int64_t items);
+
+// {mean, median}; of an even number the median is the mean of the middle two. Not of nothing.
+std::vector<double> MeanAndMedian(std::vector<double> values);
 
 // Information of a library that the model holds: items * targets * log2(vocab) - nll_bits.
 double BitsMemorized(int64_t items, int64_t targets, int64_t vocab, double nll_bits);

@@ -79,11 +79,29 @@ PointResult Slot::Result(std::string_view backend) const {
 }
 
 absl::Status Slot::Evaluate() {
-  RETURN_IF_ERROR(model_->Evaluate(tally_));
+  const int64_t heldout_items = library_.heldout != nullptr ? library_.heldout->items : 0;
   if (tally_.items < library_.items) {
+    RETURN_IF_ERROR(model_->Evaluate(tally_));
+  } else if (heldout_.items < heldout_items) {
+    RETURN_IF_ERROR(model_->EvaluateHeldout(heldout_));
+  } else {
+    RETURN_IF_ERROR(model_->MeasureNeighbours(distances_));
+  }
+  if (tally_.items < library_.items || heldout_.items < heldout_items || NeighboursWanted()) {
     return absl::OkStatus();
   }
-  return run_.FinishEvaluation(std::exchange(tally_, Tally()));
+  if (!distances_.empty()) {
+    run_.mutable_state().neighbours = MeanAndMedian(std::exchange(distances_, {}));
+  }
+  const double heldout_loss = std::exchange(heldout_, {}).Mean(library_.targets);
+  return run_.FinishEvaluation(std::exchange(tally_, Tally()), heldout_loss);
+}
+
+// The evaluation under way is counted; is it the last, and are distances missing?
+bool Slot::NeighboursWanted() const {
+  const int64_t items = NeighbourItems(library_.items);
+  return library_.heldout != nullptr && items > 1 && tally_.finite && run_.EndsWith(tally_.items_mem) &&
+         static_cast<int64_t>(distances_.size()) < items;
 }
 
 void Slot::Note(absl::Status status) {

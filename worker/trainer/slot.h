@@ -47,6 +47,16 @@ class SlotModel {
     return absl::InternalError("this model does not evaluate by itself");
   }
 
+  // The same for the held-out items; and for the distances of the library's first NeighbourItems items to their nearest
+  // neighbour among these, which are added to `distances` in order, or prepared. Models of points without held-out
+  // items keep the defaults.
+  virtual absl::Status EvaluateHeldout(HeldoutTally& /*tally*/) {
+    return absl::InternalError("this model has no held-out items");
+  }
+  virtual absl::Status MeasureNeighbours(std::vector<double>& /*distances*/) {
+    return absl::InternalError("this model has no held-out items");
+  }
+
   virtual absl::StatusOr<Parameters> Save() = 0;
   virtual absl::Status Restore(const Parameters& parameters) = 0;
 };
@@ -83,6 +93,7 @@ class Slot {
 
  private:
   absl::Status Evaluate();
+  bool NeighboursWanted() const;
   void Note(absl::Status status);
   void DrawOrder(int64_t epoch);
 
@@ -92,7 +103,10 @@ class Slot {
   std::unique_ptr<SlotModel> model_;
   std::vector<int64_t> order_;  // the items of order_epoch_ in the order in which they are shown
   int64_t order_epoch_ = -1;
-  Tally tally_;  // of the evaluation under way
+  // Of the evaluation under way.
+  Tally tally_;
+  HeldoutTally heldout_;
+  std::vector<double> distances_;  // to the nearest neighbours
   int64_t resumed_from_step_ = 0;
   absl::Status failure_;
   FailureCause cause_ = FailureCause::kInternal;

@@ -23,10 +23,15 @@ Course MakeCourse(const PointSpec& point, int64_t targets) {
 }
 
 double LearningRate(const PointSpec& point, int64_t step) {
+  const int64_t budget = BudgetSteps(point);
+  const auto warm = static_cast<int64_t>(point.warmup * static_cast<double>(budget));
+  if (step < warm) {
+    return point.lr * (static_cast<double>(step + 1) / static_cast<double>(warm));
+  }
   if (point.schedule == Schedule::kConstant) {
     return point.lr;
   }
-  const double done = static_cast<double>(step) / static_cast<double>(BudgetSteps(point));
+  const double done = static_cast<double>(step - warm) / static_cast<double>(budget - warm);
   const double fall = 0.5 * (1.0 + std::cos(std::numbers::pi * done));
   return point.lr * (point.lr_final + (1.0 - point.lr_final) * fall);
 }
@@ -41,13 +46,18 @@ absl::Status TrainingRun::FinishStep(double loss) {
   return absl::OkStatus();
 }
 
-absl::Status TrainingRun::FinishEvaluation(const Tally& tally) {
-  if (!tally.finite) {
+bool TrainingRun::EndsWith(int64_t items_mem) const {
+  Progress progress = state_;
+  return AfterEvaluation(course_, progress, items_mem) != Stop::kNone;
+}
+
+absl::Status TrainingRun::FinishEvaluation(const Tally& tally, double heldout_loss) {
+  if (!tally.finite || std::isinf(heldout_loss)) {
     return absl::InvalidArgumentError(StrCat("the evaluation after step ", state_.step, " of ", BudgetSteps(point_),
                                              " met NaN or infinite logits with lr ", point_.lr, "; lower lr"));
   }
-  state_.curve.push_back(
-      {EpochsDone(), state_.step, tally.items_mem, tally.tokens_mem, tally.nll_bits(), state_.train_loss});
+  state_.curve.push_back({EpochsDone(), state_.step, tally.items_mem, tally.tokens_mem, tally.nll_bits(),
+                          state_.train_loss, heldout_loss});
   state_.items_mem_best = std::max(state_.items_mem_best, tally.items_mem);
   state_.stop_reason = ReasonOf(AfterEvaluation(course_, state_, tally.items_mem));
   return absl::OkStatus();
@@ -87,6 +97,11 @@ PointResult TrainingRun::Result(const Library& library) const {
   result.seconds_train = state_.seconds_train;
   result.seconds_eval = state_.seconds_eval;
   result.seconds = state_.seconds_setup + state_.seconds_train + state_.seconds_eval;
+  result.heldout_loss = last.heldout_loss;
+  if (state_.neighbours.size() == 2) {
+    result.neighbour_mean = state_.neighbours[0];
+    result.neighbour_median = state_.neighbours[1];
+  }
   result.curve = state_.curve;
   return result;
 }

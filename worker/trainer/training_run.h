@@ -22,6 +22,8 @@ struct RunState : Progress {
   int64_t items_mem_best = 0;
   std::string stop_reason;  // "" while the run goes on
   std::vector<Evaluation> curve;
+  // Distances between the library's activations at the end, {mean, median}; empty where they are not measured.
+  std::vector<double> neighbours;
   // Time spent, over all processes that worked on the run.
   double seconds_setup = 0;
   double seconds_train = 0;
@@ -32,7 +34,8 @@ struct RunState : Progress {
 
 Course MakeCourse(const PointSpec& point, int64_t targets);
 
-// lr of step t = `step`, from 0: lr, or with cosine lr * (f + (1 - f) * (1 + cos(pi * t / budget)) / 2), f = lr_final.
+// The learning rate of step t = `step`, from 0. In the first W = floor(warmup * budget) steps lr * (t + 1) / W. In the
+// others lr, or with cosine lr * (f + (1 - f) * (1 + cos(pi * (t - W) / (budget - W))) / 2), f = lr_final.
 double LearningRate(const PointSpec& point, int64_t step);
 
 class TrainingRun {
@@ -50,8 +53,12 @@ class TrainingRun {
 
   // `loss`: mean nats per target of the batch before the update. InvalidArgument if it is NaN or infinite.
   absl::Status FinishStep(double loss);
-  // `tally` over the whole library. InvalidArgument if it holds a NaN or infinite logit.
-  absl::Status FinishEvaluation(const Tally& tally);
+  // Whether the run ends with the evaluation that is due, if it counts so many items.
+  bool EndsWith(int64_t items_mem) const;
+  // `tally` over the whole library. InvalidArgument if it holds a NaN or infinite logit, or the held-out loss is one.
+  absl::Status FinishEvaluation(const Tally& tally) { return FinishEvaluation(tally, kNotMeasured); }
+  // With held-out items: their mean loss per target.
+  absl::Status FinishEvaluation(const Tally& tally, double heldout_loss);
 
   // What a kernel did by the same rules: where the run stands now, and the evaluations since the last call.
   void Follow(const Progress& progress, Stop stop, std::span<const Evaluation> evaluations);

@@ -82,6 +82,20 @@ TEST(SpoolTest, CorruptFilesAreMovedAsideAndTheRestIsKept) {
   EXPECT_EQ(FilesIn(folder.path() + "/corrupt").size(), 3u);
 }
 
+TEST(SpoolTest, StartsRiseEvenWhereTheClockIsSetBackOrTheMemoryIsDamaged) {
+  TempFolder folder;
+  {
+    auto spool = Open(folder.path());
+    EXPECT_EQ(spool->NextStart(5000), 5000);
+    EXPECT_EQ(spool->NextStart(5000), 5001);
+  }
+  auto again = Open(folder.path());
+  EXPECT_EQ(again->NextStart(100), 5002);
+  EXPECT_EQ(again->NextStart(9000), 9000);
+  std::ofstream(folder.path() + "/last-start") << "?";
+  EXPECT_EQ(again->NextStart(7), 7);
+}
+
 TEST(SpoolTest, TemporaryFilesOfACrashAreCleanedUp) {
   TempFolder folder;
   std::ofstream(folder.path() + "/db1-1-1.report.99.abc.tmp") << "half";

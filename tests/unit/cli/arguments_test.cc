@@ -60,7 +60,7 @@ class ArgumentsTest : public ::testing::Test {
 
 TEST_F(ArgumentsTest, EveryVerbExplainsItselfWithAnExample) {
   for (const char* verb : {"run", "submit", "extend", "retry", "pause", "resume", "cancel", "status", "workers",
-                           "explain", "results", "query", "fit", "design", "plot", "version"}) {
+                           "explain", "results", "query", "fit", "design", "suggest", "plot", "version"}) {
     const Answer answer = Call({verb, "--help"});
     EXPECT_EQ(answer.code, 0) << verb;
     EXPECT_THAT(answer.out, HasSubstr("Example:")) << verb;
@@ -159,7 +159,8 @@ TEST_F(ArgumentsTest, UnknownSweepIsTwoAndNamed) {
                                              {"results", "nope", "--cells"},
                                              {"fit", "nope"},
                                              {"plot", "nope", "--out", "a.svg"},
-                                             {"design", "nope", "--target", "5", "--seq-len", "8"}}) {
+                                             {"design", "nope", "--target", "5", "--seq-len", "8"},
+                                             {"suggest", "nope", "--target", "design:items=5,seq_len=8"}}) {
     const Answer answer = Call(arguments);
     EXPECT_EQ(answer.code, 2) << StrJoin(arguments, " ") << ": " << answer.err;
     EXPECT_THAT(answer.err, HasSubstr("nope"));
@@ -201,6 +202,8 @@ TEST_F(ArgumentsTest, BadFitAndPlotOptionsAreTwo) {
                                              {"plot", "s", "--out", "a.pdf"},
                                              {"design", "--target", "5", "--seq-len", "8"},
                                              {"design", "s", "--target", "-5", "--seq-len", "8"},
+                                             {"suggest", "s", "--target", "heads=5"},
+                                             {"suggest", "s"},
                                              {"design", "--fit", "1", "--target", "5", "--seq-len", "8"},
                                              {"design", "s", "--target", "5", "--seq-len", "8", "--head-dim", "x"}}) {
     const Answer answer = Call(arguments);

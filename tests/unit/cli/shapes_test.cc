@@ -6,7 +6,6 @@
 
 #include "cli/fit_options.h"
 #include "cli/measurements.h"
-#include "cli/plot.h"
 #include "cli/status_table.h"
 #include "cli/summary.h"
 #include "cli/workers_table.h"
@@ -225,40 +224,6 @@ TEST(GroupTitleTest, ShortTitleNamesOnlyWhatDiffers) {
   EXPECT_EQ(ShortGroupTitle(groups[0].key, groups), "frozen MLP");
   EXPECT_EQ(ShortGroupTitle(groups[1].key, groups), "trained MLP");
   EXPECT_EQ(ShortGroupTitle(groups[0].key, {groups[0]}), "");
-}
-
-TEST(PlotScriptTest, HasAPanelPerGroupAndLengthAndTheFittedCurves) {
-  const auto groups = TwoGroups();
-  ecm::FitReport report;
-  report.groups.emplace_back();
-  report.groups[0].group = groups[0].key;
-  report.groups[0].best = "min";
-  report.groups[0].forms["min"].parameters = {{"a", 4}, {"b", 0},       {"c", 1},   {"d", 0},
-                                              {"e", 1}, {"alpha", 900}, {"beta", 9}};
-  const std::string script = CapacityPlotScript("capacity", groups, report, PlotFormat::kSvg, "/tmp/a.svg");
-  EXPECT_THAT(script, HasSubstr("set multiplot layout 1,3"));
-  EXPECT_THAT(script, HasSubstr("'sequence length 4, frozen MLP'"));
-  EXPECT_THAT(script, HasSubstr("'sequence length 8, trained MLP'"));
-  EXPECT_THAT(script, HasSubstr("title '2 heads'"));
-  EXPECT_THAT(script, HasSubstr("$c0_0 << EOD"));
-  EXPECT_THAT(script, Not(HasSubstr("$c1_")));  // the other group has no fit
-}
-
-TEST(PlotScriptTest, NamesCannotBecomeCommands) {
-  auto groups = TwoGroups();
-  groups[0].key["mode"] = "x'\nsystem 'touch /tmp/owned'\n`id`";
-  const std::string script = CapacityPlotScript("it's '\n!rm -rf\n", groups, {}, PlotFormat::kPng, "/tmp/o'clock.png");
-  EXPECT_THAT(script, HasSubstr("'it''s ''!rm -rf (mean"));
-  EXPECT_THAT(script, HasSubstr("set output '/tmp/o''clock.png'\n"));
-  EXPECT_THAT(script, Not(HasSubstr("\nsystem")));
-  EXPECT_THAT(script, Not(HasSubstr("\n!rm")));
-  EXPECT_THAT(script, Not(HasSubstr("\n`id`")));
-}
-
-TEST(PlotFormatTest, ComesFromTheEndingAndOthersAreRefused) {
-  EXPECT_EQ(*PlotFormatFor("a.svg"), PlotFormat::kSvg);
-  EXPECT_EQ(*PlotFormatFor("x/a.png"), PlotFormat::kPng);
-  EXPECT_EQ(PlotFormatFor("a.pdf").status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST(FitOptionsTest, HoldoutWordsBecomeSettings) {

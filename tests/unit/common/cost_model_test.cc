@@ -45,5 +45,38 @@ TEST(CostModelTest, TimeGrowsWithEverythingThatCosts) {
   EXPECT_GT(EstimateSeconds(reference), 5 * seconds);
 }
 
+// Counted by hand from the shapes of the products, 2·m·k·n each, times 3 for the backward pass and 10 for the batch.
+TEST(CostModelTest, EveryFamilyCountsItsProducts) {
+  PointSpec point;
+  point.vocab = 16, point.seq_len = 4, point.width = 8, point.heads = 2, point.head_dim = 4, point.batch_size = 10;
+  const auto flops = [&](Algebra algebra) { return ProductFlopsPerStep(point, algebra) / 30; };
+  const double mlp = 2 * (8 * 32 + 32 * 8), projection = 2 * 8 * 8, head = 2 * 8 * 16;
+  EXPECT_EQ(flops(Algebra::kPlain), 4 * (4 * projection + 2 * 2 * 4 * 8 + mlp) + head);
+  EXPECT_EQ(flops(Algebra::kTrimmed), (4 * 2 + 2) * projection + 2 * 2 * 4 * 8 + mlp + head);
+  EXPECT_EQ(flops(Algebra::kAbsorbed), 8 * 8 * 8 + 4 * 4 * 2 * 8 + mlp + head);
+  point.family = Family::kGpt2;
+  EXPECT_EQ(flops(Algebra::kAbsorbed), flops(Algebra::kTrimmed));
+  point.family = Family::kMlp;
+  EXPECT_EQ(flops(Algebra::kPlain), 2 * 4 * 8 * 32 + 2 * 16 * 32);
+  point.mode = Mode::kSeq;
+  EXPECT_EQ(flops(Algebra::kPlain), 2 * 4 * 8 * 32 + 2 * 4 * 16 * 32);
+  point.mode = Mode::kLabel, point.tokens = Tokens::kVectors, point.vector_dim = 6;
+  EXPECT_EQ(flops(Algebra::kPlain), 2 * 4 * 6 * 32 + 2 * 16 * 32);
+  point.family = Family::kKs, point.layers = 3, point.loss = Loss::kMse, point.vocab = 2;
+  EXPECT_EQ(flops(Algebra::kPlain), 2 * 4 * 6 * 8 + 2 * 3 * 4 * mlp + 2 * projection + 2 * 8);
+  EXPECT_EQ(flops(Algebra::kTrimmed), 2 * 4 * 6 * 8 + 3 * (4 + 1) * mlp + 2 * projection + 2 * 8);
+}
+
+TEST(CostModelTest, NarrowMlpsAndHeldOutItemsCount) {
+  PointSpec point;
+  point.steps = 1000;
+  const double bytes = EstimateBytes(point), seconds = EstimateSeconds(point);
+  PointSpec narrow = point, heldout = point;
+  narrow.mlp_width = 4, heldout.heldout_size = 1000;
+  EXPECT_LT(EstimateBytes(narrow), bytes);
+  EXPECT_GT(EstimateBytes(heldout), bytes);
+  EXPECT_GT(EstimateSeconds(heldout), seconds);
+}
+
 }  // namespace
 }  // namespace capsweep

@@ -235,7 +235,7 @@ class World {
     WorkerSync sync;
     sync.token = ++token_;
     sync.worker = WorkerId(w.name);
-    sync.incarnation = Incarnation(absl::StrCat(w.name, "-", w.incarnation));
+    sync.incarnation = Incarnation(absl::StrCat(1000 + w.incarnation, "-", w.name));
     sync.sequence = ++w.sequence;
     sync.max_wait = Chance(50) ? 5s : 0s;
     for (const char* name : {"d0", "d1"}) {

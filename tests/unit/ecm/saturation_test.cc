@@ -64,7 +64,7 @@ TEST(SaturationTest, RepeatsRiseLittle_IsObservedAndRepeatsStayOutOfTheFit) {
 TEST(SaturationTest, RepeatsRiseMuch_IsBudgetLimited) {
   const GroupFit fit = FitRows(BudgetedRows(3, 0.30), Quick());
   EXPECT_EQ(fit.saturation, "budget-limited");
-  EXPECT_THAT(fit.saturation_reason, HasSubstr("+30.0 %"));
+  EXPECT_THAT(fit.saturation_reason, HasSubstr("at 3.0x steps gained 30 %"));
 }
 
 TEST(SaturationTest, RepeatsOfTwiceTheBudget_AreNoCheck) {

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <set>
 #include <string>
 
@@ -285,6 +286,31 @@ TEST(GridTest, SamplesOfTheProjectHaveTheGridsTheyPromise) {
   const auto grid = EnumerateGrid(*small);
   ASSERT_TRUE(grid.ok()) << grid.status();
   EXPECT_EQ(grid->size(), 720u);
+
+  const auto paper = LoadSweep(StrCat(CAPSWEEP_SOURCE_DIR, "/sweeps/ecm-paper.yaml"));
+  ASSERT_TRUE(paper.ok()) << paper.status();
+  const auto large = EnumerateGrid(*paper);
+  ASSERT_TRUE(large.ok()) << large.status();
+  EXPECT_EQ(large->size(), 5u * 5 * 5 * 2 * 3);
+  for (const PointSpec& p : *large) EXPECT_EQ(p.head_dim, 64);
+}
+
+TEST(GridTest, SamplesOfTheOtherStudiesHaveTheirMeasurements) {
+  for (const char* name : {"bits-per-parameter", "assoc"}) {
+    const auto sweep = LoadSweep(StrCat(CAPSWEEP_SOURCE_DIR, "/sweeps/", name, ".yaml"));
+    ASSERT_TRUE(sweep.ok()) << sweep.status();
+    const auto points = EnumerateGrid(*sweep);
+    ASSERT_TRUE(points.ok()) << points.status();
+    std::map<int64_t, std::set<int64_t>> sizes;  // libraries by parameters
+    for (const PointSpec& p : *points) {
+      sizes[CountParams(p).total].insert(p.dataset_size);
+      EXPECT_EQ(p.mode, Mode::kLm) << name;
+      EXPECT_EQ(p.heldout_size > 0, std::string(name) == "assoc");
+      EXPECT_EQ(p.family == Family::kGpt2, std::string(name) == "bits-per-parameter");
+    }
+    EXPECT_GE(sizes.size(), 4u) << name;
+    for (const auto& [params, libraries] : sizes) EXPECT_GE(libraries.size(), 3u) << name << " " << params;
+  }
 }
 
 }  // namespace

@@ -17,6 +17,7 @@ CheckpointContent Sample(const PointSpec& point) {
   content.run.epoch_loss_sum = 1.0 / 3;
   content.run.evaluation_due = true;
   content.run.curve = {{1, 2, 3, 4, 5.5, 6.25}, {2, 4, 6, 8, 10.5, 12.25}};
+  content.run.neighbours = {1.5, 2.25};
   content.run.seconds_train = 0.125;
   content.weights.assign(static_cast<size_t>(layout.total), 0.1f);
   content.first_moment.assign(static_cast<size_t>(layout.train), 0.2f);

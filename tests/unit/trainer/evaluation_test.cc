@@ -69,5 +69,27 @@ TEST(MeasuresTest, CorrectionTakesGuessesAwayAndNeverGoesBelowZero) {
   EXPECT_NEAR(ItemsCorrected(40, 50, 8, 16), 40, 1e-6);
 }
 
+TEST(NeighbourTest, MeanAndMedianOfOddAndEvenNumbers) {
+  EXPECT_EQ(MeanAndMedian({3, 1, 8}), (std::vector<double>{4, 3}));
+  EXPECT_EQ(MeanAndMedian({4, 1, 8, 3}), (std::vector<double>{4, 3.5}));
+  EXPECT_EQ(MeanAndMedian({5}), (std::vector<double>{5, 5}));
+}
+
+TEST(NeighbourTest, LargeLibrariesAreSampled) {
+  EXPECT_EQ(NeighbourItems(7), 7);
+  EXPECT_EQ(NeighbourItems(50'000), 50'000);
+  EXPECT_EQ(NeighbourItems(50'001), 20'000);
+}
+
+TEST(HeldoutTallyTest, MeanIsOverTargetsAndNoNumberIsAnError) {
+  HeldoutTally tally;
+  EXPECT_TRUE(std::isnan(tally.Mean(3)));
+  tally.Add(2, 6);
+  tally.Add(2, 12);
+  EXPECT_EQ(tally.Mean(3), 1.5);
+  tally.Add(1, std::nan(""));
+  EXPECT_TRUE(std::isinf(tally.Mean(3)));
+}
+
 }  // namespace
 }  // namespace capsweep::trainer

@@ -25,6 +25,33 @@ TEST(LayoutTest, SizesAgreeWithTheExactCounts) {
   }
 }
 
+// Every family with every option that a point may have.
+TEST(LayoutTest, SizesOfEveryFamilyAndOptionAgreeWithTheExactCounts) {
+  int valid = 0, per_family[4] = {};
+  for (const Family family : {Family::kXt, Family::kGpt2, Family::kMlp, Family::kKs})
+    for (const Mode mode : {Mode::kLabel, Mode::kSeq, Mode::kLm})
+      for (const Positions positions : {Positions::kAbsolute, Positions::kNone, Positions::kRotary})
+        for (const Tokens tokens : {Tokens::kUniform, Tokens::kVectors})
+          for (const Loss loss : {Loss::kCrossEntropy, Loss::kMse})
+            for (const int64_t mlp_width : {0, 5})
+              for (const int64_t layers : {1, 3})
+                for (const bool freeze : {false, true}) {
+                  PointSpec point;
+                  point.family = family, point.mode = mode, point.positions = positions, point.tokens = tokens;
+                  point.loss = loss, point.mlp_width = mlp_width, point.layers = layers, point.freeze_mlp = freeze;
+                  point.heads = 2, point.head_dim = 6, point.width = 12, point.vocab = 2, point.seq_len = 9;
+                  point.vector_dim = 7, point.steps = 1;
+                  if (!ValidatePoint(point).ok()) continue;
+                  ++valid, ++per_family[static_cast<int>(family)];
+                  const ParamLayout layout = MakeLayout(point);
+                  const ParamCount count = CountParams(point);
+                  EXPECT_EQ(layout.total, count.total) << CanonicalText(point);
+                  EXPECT_EQ(layout.train, count.train) << CanonicalText(point);
+                }
+  EXPECT_GT(valid, 120);
+  for (const int points : per_family) EXPECT_GT(points, 9);
+}
+
 TEST(LayoutTest, ReferenceModelHas1408WeightsAnd856WithFrozenMlp) {
   PointSpec point;
   point.heads = 2;
@@ -81,6 +108,23 @@ TEST(InitialWeightsTest, EveryTensorHasItsOwnScale) {
     const double deviation = embedding ? 1 : 1 / std::sqrt(static_cast<double>(tensor.cols));
     EXPECT_NEAR(sum / n, 0, 5 * deviation / std::sqrt(n)) << tensor.name;
     EXPECT_NEAR(std::sqrt(squares / n) / deviation, 1, 4 / std::sqrt(n)) << tensor.name;
+  }
+}
+
+TEST(InitialWeightsTest, Gpt2StartsSmallEverywhere) {
+  PointSpec point;
+  point.family = Family::kGpt2, point.width = 32, point.heads = 4, point.vocab = 64, point.seq_len = 64;
+  const ParamLayout layout = MakeLayout(point);
+  const std::vector<float> weights = InitialWeights(layout, 7);
+  for (const TensorSpec& tensor : layout.tensors) {
+    double squares = 0;
+    for (int64_t i = 0; i < tensor.size(); ++i) {
+      const double w = weights[static_cast<size_t>(tensor.offset + i)];
+      squares += w * w / static_cast<double>(tensor.size());
+    }
+    const bool gain = tensor.name.find("norm") != std::string::npos && tensor.name.find("bias") == std::string::npos;
+    const double expected = gain ? 1 : IsVector(tensor.role) ? 0 : 0.02;
+    EXPECT_NEAR(std::sqrt(squares), expected, 0.1 * expected) << tensor.name;
   }
 }
 

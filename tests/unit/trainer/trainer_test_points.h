@@ -36,7 +36,7 @@ inline std::vector<PointSpec> OnePointPerMode() {
   PointSpec lm = SmallPoint();
   lm.mode = Mode::kLm, lm.freeze_mlp = true;
   PointSpec wide = SmallPoint();  // the cpu back end trains it alone, the others in a pack
-  wide.width = 20;
+  wide.width = 20, wide.tokens = Tokens::kZipf, wide.zipf_s = 0.7, wide.warmup = 0.3;
   return {label, seq, lm, wide};
 }
 

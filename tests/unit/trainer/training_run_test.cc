@@ -1,5 +1,6 @@
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 #include "gtest/gtest.h"
 #include "worker/trainer/training_run.h"
@@ -62,6 +63,27 @@ TEST(TrainingRunTest, ConstantScheduleStays) {
   TrainingRun run(point, 1);
   Epoch(run, 1);
   EXPECT_EQ(run.LearningRate(), 0.1);
+}
+
+TEST(TrainingRunTest, WarmupRisesLinearlyAndLeavesTheScheduleTheRest) {
+  PointSpec point = TenItemsInThreeSteps();
+  point.epochs = 0, point.steps = 100, point.warmup = 0.2, point.lr_final = 0.02;
+  EXPECT_DOUBLE_EQ(LearningRate(point, 0), 0.1 / 20);
+  EXPECT_DOUBLE_EQ(LearningRate(point, 9), 0.05);
+  EXPECT_DOUBLE_EQ(LearningRate(point, 19), 0.1);
+  EXPECT_DOUBLE_EQ(LearningRate(point, 20), 0.1);
+  EXPECT_NEAR(LearningRate(point, 60), 0.1 * 0.51, 1e-12);
+  point.schedule = Schedule::kConstant;
+  EXPECT_DOUBLE_EQ(LearningRate(point, 4), 0.025);
+  EXPECT_EQ(LearningRate(point, 99), 0.1);
+}
+
+TEST(TrainingRunTest, WithoutWarmupTheFormulaHasTheBitsItAlwaysHad) {
+  PointSpec point = TenItemsInThreeSteps();
+  for (int64_t step = 0; step < 300; ++step) {
+    const double fall = 0.5 * (1.0 + std::cos(std::numbers::pi * (static_cast<double>(step) / 300.0)));
+    EXPECT_EQ(LearningRate(point, step), 0.1 * (point.lr_final + (1.0 - point.lr_final) * fall));
+  }
 }
 
 TEST(TrainingRunTest, EpochLossWeighsBatchesByTheirTargets) {

@@ -233,6 +233,8 @@ void CpuModel::VisitElements(bool trained_only, int64_t lane, const Visit& visit
       case Role::kHead:
         visit(tensor, view_.at.head, row, unit);
         break;
+      default:  // of families that these kernels do not serve
+        break;
     }
   }
 }

@@ -88,6 +88,8 @@ void ParameterMap::Visit(bool trained_only, const F& visit) const {
       case Role::kHead:
         rows_at(plan_.head, row);
         break;
+      default:  // of families that these kernels do not serve
+        break;
     }
   }
 }

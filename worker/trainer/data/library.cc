@@ -2,27 +2,37 @@
 
 #include <algorithm>
 #include <numeric>
+#include <string_view>
+#include <utility>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/hash/hash.h"
 #include "absl/types/span.h"
+#include "common/data_file.h"
+#include "common/status.h"
 #include "common/text.h"
+#include "worker/trainer/data/distribution.h"
 #include "worker/trainer/data/philox.h"
 
 namespace capsweep::trainer {
 namespace {
 
-// Redraw numbers have 24 bits in the generator's counter. ValidatePoint keeps libraries below a quarter of V^N, so that
-// even a hundred redraws of one item never happen.
+// Redraws allowed per item, on average over all of them: ValidatePoint keeps uniform libraries below a quarter of V^N,
+// which need none to speak of, so only skewed tokens and held-out items come near.
+constexpr int64_t kRedrawsPerItem = 100;
+constexpr int64_t kRedrawsAtLeast = 10'000;
+// Redraw numbers have 24 bits in the generator's counter.
 constexpr uint32_t kMaxRedraws = 1u << 24;
 
-void DrawTokens(const PointSpec& point, Purpose purpose, int64_t item, uint32_t redraw, absl::Span<int32_t> out) {
-  const auto vocab = static_cast<uint32_t>(point.vocab);
-  for (size_t t = 0; t < out.size(); t += 4) {
+// Calls put(element, word) with one random word per element of an item.
+template <class Put>
+void DrawWords(const PointSpec& point, Purpose purpose, int64_t item, uint32_t redraw, size_t elements,
+               const Put& put) {
+  for (size_t e = 0; e < elements; e += 4) {
     const PhiloxWords words =
-        Draw(point.data_seed, purpose, static_cast<uint64_t>(item), static_cast<uint32_t>(t / 4), redraw);
-    for (size_t k = 0; k < 4 && t + k < out.size(); ++k) {
-      out[t + k] = static_cast<int32_t>(UniformBelow(words[k], vocab));
+        Draw(point.data_seed, purpose, static_cast<uint64_t>(item), static_cast<uint32_t>(e / 4), redraw);
+    for (size_t k = 0; k < 4 && e + k < elements; ++k) {
+      put(e + k, words[k]);
     }
   }
 }
@@ -31,35 +41,71 @@ absl::Span<const int32_t> Item(const std::vector<int32_t>& tokens, int64_t lengt
   return absl::MakeConstSpan(tokens).subspan(static_cast<size_t>(item * length), static_cast<size_t>(length));
 }
 
+// The input of an item as bytes, be it tokens or vectors.
+std::string_view Content(const Library& library, int64_t item) {
+  const auto bytes = [&](const auto& values) {
+    const size_t length = values.size() / static_cast<size_t>(library.items) * sizeof values[0];
+    return std::string_view(reinterpret_cast<const char*>(values.data()) + static_cast<size_t>(item) * length, length);
+  };
+  return library.vectors.empty() ? bytes(library.tokens) : bytes(library.vectors);
+}
+
 // Sets of items by number, compared by content: no copy of the tokens.
 struct ItemHash {
   const Library* library;
-  size_t operator()(int64_t item) const { return absl::HashOf(Item(library->tokens, library->seq_len, item)); }
+  size_t operator()(int64_t item) const {
+    const std::string_view content = Content(*library, item);
+    return absl::HashOf(absl::string_view(content.data(), content.size()));
+  }
 };
 struct ItemEqual {
   const Library* library;
-  bool operator()(int64_t a, int64_t b) const {
-    return Item(library->tokens, library->seq_len, a) == Item(library->tokens, library->seq_len, b);
-  }
+  bool operator()(int64_t a, int64_t b) const { return Content(*library, a) == Content(*library, b); }
 };
 
-absl::Status DrawUniqueItems(const PointSpec& point, Library& library) {
-  library.tokens.resize(static_cast<size_t>(library.items * library.seq_len));
+absl::Status TooFewItems(const PointSpec& point, int64_t found, int64_t redraws) {
+  std::string fix = "lower dataset_size or heldout_size, or raise vocab or seq_len";
+  if (point.tokens == Tokens::kZipf) StrAppend(&fix, ", or lower zipf_s (", point.zipf_s, ")");
+  if (point.tokens == Tokens::kNegbin) {
+    StrAppend(&fix, ", or lower negbin_p (", point.negbin_p, ") or raise negbin_r (", point.negbin_r, ")");
+  }
+  return absl::InvalidArgumentError(StrCat("tokens: ", ToWord(point.tokens), " gave only ", found,
+                                           " different items and ", redraws, " repetitions, but ",
+                                           point.dataset_size + point.heldout_size, " are asked for; ", fix));
+}
+
+// Draws the inputs of library.items items. `first_heldout`: redraws count up to this item.
+absl::Status DrawUniqueItems(const PointSpec& point, int64_t first_heldout, Library& library) {
+  const bool vectors = point.tokens == Tokens::kVectors;
+  const auto elements = static_cast<size_t>(library.seq_len * (vectors ? point.vector_dim : 1));
+  const auto all = static_cast<size_t>(library.items) * elements;
+  if (vectors) {
+    library.vectors.resize(all);
+  } else {
+    library.tokens.resize(all);
+  }
+  const TokenDistribution distribution(point);
+  const auto draw = [&](int64_t item, uint32_t redraw) {
+    const size_t first = static_cast<size_t>(item) * elements;
+    if (vectors) {
+      DrawWords(point, Purpose::kVectors, item, redraw, elements, [&](size_t e, uint32_t word) {
+        library.vectors[first + e] = static_cast<float>(word >> 8) * 0x1.0p-24f;
+      });
+    } else {
+      DrawWords(point, Purpose::kTokens, item, redraw, elements,
+                [&](size_t e, uint32_t word) { library.tokens[first + e] = distribution(word); });
+    }
+  };
   absl::flat_hash_set<int64_t, ItemHash, ItemEqual> seen(0, ItemHash{&library}, ItemEqual{&library});
   seen.reserve(static_cast<size_t>(library.items));
-  const absl::Span<int32_t> tokens = absl::MakeSpan(library.tokens);
+  const int64_t most = std::max(kRedrawsAtLeast, kRedrawsPerItem * library.items);
+  int64_t redraws = 0;
   for (int64_t item = 0; item < library.items; ++item) {
-    const auto slot = tokens.subspan(static_cast<size_t>(item * library.seq_len), static_cast<size_t>(library.seq_len));
     uint32_t redraw = 0;
-    DrawTokens(point, Purpose::kTokens, item, redraw, slot);
-    while (!seen.insert(item).second) {
-      if (++redraw == kMaxRedraws) {
-        return absl::InvalidArgumentError(StrCat("dataset_size ", point.dataset_size, ": no new item found after ",
-                                                 redraw, " draws; lower dataset_size or raise vocab or seq_len"));
-      }
-      DrawTokens(point, Purpose::kTokens, item, redraw, slot);
+    for (draw(item, redraw); !seen.insert(item).second; draw(item, redraw)) {
+      if (++redraws > most || ++redraw == kMaxRedraws) return TooFewItems(point, item, redraws);
     }
-    library.redraws += redraw;
+    if (item < first_heldout) library.redraws = redraws;
   }
   return absl::OkStatus();
 }
@@ -84,48 +130,98 @@ int64_t FirstDeterminedPosition(const Library& library) {
   return first;
 }
 
-absl::Status SetOwnTokensAsTargets(const PointSpec& point, Library& library) {
-  library.first_target = point.lm_targets == LmTargets::kDetermined ? FirstDeterminedPosition(library) : 0;
+// The targets of lm: the tokens from first_target on.
+void CopyOwnTokens(Library& library) {
   library.targets = library.seq_len - library.first_target;
-  if (library.targets <= 0) {
-    return absl::InvalidArgumentError(
-        StrCat("mode lm, dataset_size ", point.dataset_size, ", seq_len ", point.seq_len, ", vocab ", point.vocab,
-               ": no position is determined by the tokens before it, because two items differ only in their last "
-               "token; raise seq_len or vocab, lower dataset_size, or set lm_targets to all"));
-  }
   library.target_tokens.reserve(static_cast<size_t>(library.items * library.targets));
   for (int64_t item = 0; item < library.items; ++item) {
     const auto tail = Item(library.tokens, library.seq_len, item).subspan(static_cast<size_t>(library.first_target));
     library.target_tokens.insert(library.target_tokens.end(), tail.begin(), tail.end());
   }
+}
+
+absl::Status SetOwnTokensAsTargets(const PointSpec& point, Library& library) {
+  library.first_target = point.lm_targets == LmTargets::kDetermined ? FirstDeterminedPosition(library) : 0;
+  if (library.first_target >= library.seq_len) {
+    return absl::InvalidArgumentError(
+        StrCat("mode lm, dataset_size ", point.dataset_size, ", seq_len ", point.seq_len, ", vocab ", point.vocab,
+               ": no position is determined by the tokens before it, because two items differ only in their last "
+               "token; raise seq_len or vocab, lower dataset_size, or set lm_targets to all"));
+  }
+  CopyOwnTokens(library);
   return absl::OkStatus();
 }
 
 void DrawTargets(const PointSpec& point, Library& library) {
-  library.targets = point.mode == Mode::kLabel ? 1 : library.seq_len;
-  library.target_tokens.resize(static_cast<size_t>(library.items * library.targets));
-  const absl::Span<int32_t> all = absl::MakeSpan(library.target_tokens);
+  const auto vocab = static_cast<uint32_t>(point.vocab);
+  library.targets = MaxTargets(point);
+  const auto targets = static_cast<size_t>(library.targets);
+  library.target_tokens.resize(static_cast<size_t>(library.items) * targets);
   for (int64_t item = 0; item < library.items; ++item) {
-    DrawTokens(point, Purpose::kTargets, item, 0,
-               all.subspan(static_cast<size_t>(item * library.targets), static_cast<size_t>(library.targets)));
+    DrawWords(point, Purpose::kTargets, item, 0, targets, [&](size_t t, uint32_t word) {
+      library.target_tokens[static_cast<size_t>(item) * targets + t] = static_cast<int32_t>(UniformBelow(word, vocab));
+    });
   }
+}
+
+// The first library.items items of the point's file.
+absl::Status ReadItems(const PointSpec& point, Library& library) {
+  ASSIGN_OR_RETURN(const DataFile file, LoadDataFile(point.file));
+  RETURN_IF_ERROR(CheckDataFits(file, point));
+  library.targets = point.mode == Mode::kLm ? 0 : MaxTargets(point);
+  for (int64_t item = 0; item < library.items; ++item) {
+    const auto row = file.values.begin() + item * file.columns;
+    library.tokens.insert(library.tokens.end(), row, row + library.seq_len);
+    library.target_tokens.insert(library.target_tokens.end(), row + library.seq_len, row + file.columns);
+  }
+  return absl::OkStatus();
+}
+
+// Moves the items from `items` on into the library's held-out part.
+void SplitHeldout(int64_t items, Library& library) {
+  if (items == library.items) {
+    return;
+  }
+  auto heldout = std::make_shared<Library>();
+  heldout->items = library.items - items;
+  heldout->seq_len = library.seq_len;
+  heldout->targets = library.targets;
+  const auto split = [&](auto& from, auto& to) {
+    const auto middle =
+        from.begin() + static_cast<std::ptrdiff_t>(from.size() / static_cast<size_t>(library.items)) * items;
+    to.assign(middle, from.end());
+    from.erase(middle, from.end());
+  };
+  split(library.tokens, heldout->tokens);
+  split(library.vectors, heldout->vectors);
+  split(library.target_tokens, heldout->target_tokens);
+  library.items = items;
+  library.heldout = std::move(heldout);
 }
 
 }  // namespace
 
 absl::StatusOr<Library> MakeLibrary(const PointSpec& point) {
   Library library;
-  library.items = point.dataset_size;
+  library.items = point.dataset_size + point.heldout_size;
   library.seq_len = point.seq_len;
-  if (absl::Status drawn = DrawUniqueItems(point, library); !drawn.ok()) {
-    return drawn;
-  }
-  if (point.mode == Mode::kLm) {
-    if (absl::Status set = SetOwnTokensAsTargets(point, library); !set.ok()) {
-      return set;
-    }
+  if (!point.file.empty()) {
+    RETURN_IF_ERROR(ReadItems(point, library));
   } else {
-    DrawTargets(point, library);
+    RETURN_IF_ERROR(DrawUniqueItems(point, point.dataset_size, library));
+    if (point.mode != Mode::kLm) {
+      DrawTargets(point, library);
+    }
+  }
+  SplitHeldout(point.dataset_size, library);
+  if (point.mode == Mode::kLm) {
+    RETURN_IF_ERROR(SetOwnTokensAsTargets(point, library));
+    if (library.heldout != nullptr) {
+      auto heldout = std::make_shared<Library>(*library.heldout);
+      heldout->first_target = library.first_target;
+      CopyOwnTokens(*heldout);
+      library.heldout = std::move(heldout);
+    }
   }
   return library;
 }

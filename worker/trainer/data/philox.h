@@ -27,7 +27,7 @@ CAPSWEEP_HD PhiloxWords Philox4x32(PhiloxWords counter, std::array<uint32_t, 2> 
 
 // What a draw is for. Part of the counter, so that streams of one seed never overlap. The numbers are part of a point's
 // identity: never change or reuse one. Initial weights use kInit + the tensor's role.
-enum class Purpose : uint32_t { kTokens = 1, kTargets = 2, kOrder = 3, kInit = 32 };
+enum class Purpose : uint32_t { kTokens = 1, kTargets = 2, kOrder = 3, kVectors = 4, kDropout = 5, kInit = 32 };
 
 // The block at (seed, purpose, index, sub, redraw). `sub` counts blocks within an index (or layers); redraw < 2^24.
 CAPSWEEP_HD PhiloxWords Draw(uint64_t seed, Purpose purpose, uint64_t index, uint32_t sub = 0, uint32_t redraw = 0) {

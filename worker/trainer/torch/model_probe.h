@@ -1,6 +1,7 @@
 // The model of the torch back end in double precision, for checks of gradients and logits, without LibTorch in sight.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "common/point.h"
@@ -9,14 +10,14 @@
 namespace capsweep::trainer {
 
 struct ProbeResult {
-  double loss = 0;                // mean nats per target over the whole library
-  std::vector<double> logits;     // [D·T, V]
+  double loss = 0;                // mean over targets of the whole library, as in training
+  std::vector<double> logits;     // [D·T, V], as they are counted with
   std::vector<double> gradients;  // [layout.train], d loss / d weight
 };
 
-// One forward and backward pass over the whole library with the given weights [layout.total]. `trim` as in XtModel.
-// Throws c10::Error where LibTorch does.
+// One forward and backward pass over the whole library with the given weights [layout.total]. `trim` as in MakeModel.
+// `dropout_step`: with the dropout of that training step, from 1; 0: without. Throws c10::Error where LibTorch does.
 ProbeResult ProbeModel(const PointSpec& point, const Library& library, const std::vector<double>& weights,
-                       bool trim = true);
+                       bool trim = true, int64_t dropout_step = 0);
 
 }  // namespace capsweep::trainer

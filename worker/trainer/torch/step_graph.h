@@ -1,7 +1,7 @@
 // A training step as a CUDA graph: a step of a few hundred small kernels is launched at once instead of one by one.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <functional>
 #include <memory>

@@ -1,0 +1,97 @@
+// The figures that can be drawn of a sweep: one table, one maker each. A maker is pure: what was read in, a chart out.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cli/figures/chart.h"
+#include "ecm/capacity.h"
+#include "ecm/report.h"
+
+namespace capsweep::figures {
+
+// Evaluations of one point, as the table `curves` holds them.
+struct LearningCurve {
+  ecm::Measurement point;
+  struct Evaluation {
+    double epoch = 0, items = 0;
+  };
+  std::vector<Evaluation> evaluations;
+};
+
+// One row of v_capacity where both were measured.
+struct LibraryPair {
+  double heads = 0, width = 0, seq_len = 0;
+  bool freeze_mlp = false;
+  double mac = 0, mls = 0;  // items
+};
+
+// A fit without the largest number of heads, and what it says of the rows that were kept out.
+struct HeldOut {
+  ecm::GroupFit fit;  // of the other rows; `error` set if there is none
+  double heads = 0;   // kept out
+  struct Row {
+    ecm::Row row;
+    double predicted = 0;
+    double low = kNothing, high = kNothing;  // 95 % prediction interval; NaN without bootstrap
+  };
+  std::vector<Row> rows;
+};
+
+// What makers read. Only what a kind needs has to be there (FigureKind::needs).
+struct FigureData {
+  std::string sweep;
+  ecm::CapacityKind capacity = ecm::CapacityKind::kItemsCorr;
+  std::vector<ecm::Measurement> measurements;
+  std::vector<ecm::Group> groups;  // of all measurements, by `capacity`
+  ecm::FitReport fit;              // of `groups`
+  std::vector<HeldOut> held_out;   // one for each group
+  std::vector<LearningCurve> curves;
+  std::vector<LibraryPair> libraries;
+  int64_t seq_len = 0;  // where a figure shows one sequence length; 0: the largest
+};
+
+enum Need : unsigned { kNoNeed = 0, kNeedFit = 1, kNeedHeldOut = 2, kNeedCurves = 4, kNeedLibraries = 8 };
+
+struct FigureKind {
+  const char* name;   // of --kind
+  const char* title;  // as a heading
+  const char* shows;  // one sentence
+  unsigned needs;
+  // FailedPrecondition: the sweep cannot support it, and why. InvalidArgument: a sequence length it does not have.
+  absl::StatusOr<Chart> (*make)(const FigureData&);
+};
+
+// All of them, in the order of a report.
+const std::vector<FigureKind>& FigureKinds();
+// nullptr for an unknown name.
+const FigureKind* FindFigure(const std::string& name);
+
+absl::StatusOr<Chart> CapacityFigure(const FigureData& data);
+absl::StatusOr<Chart> PanelsFigure(const FigureData& data);
+absl::StatusOr<Chart> HeadsFigure(const FigureData& data);
+absl::StatusOr<Chart> FreezeFigure(const FigureData& data);
+absl::StatusOr<Chart> SlopesFigure(const FigureData& data);
+absl::StatusOr<Chart> HeldOutFigure(const FigureData& data);
+absl::StatusOr<Chart> ResidualsFigure(const FigureData& data);
+absl::StatusOr<Chart> LibrariesFigure(const FigureData& data);
+absl::StatusOr<Chart> BatchFigure(const FigureData& data);
+absl::StatusOr<Chart> BudgetFigure(const FigureData& data);
+absl::StatusOr<Chart> CurvesFigure(const FigureData& data);
+absl::StatusOr<Chart> ParametersFigure(const FigureData& data);
+absl::StatusOr<Chart> MemoryFigure(const FigureData& data);
+
+// What FigureData::held_out holds: fits of every group without its largest number of heads, and predictions there. The
+// form is chosen on the rows that stay. The interval is of the parameters' bootstrap draws times the relative residuals
+// of those rows.
+std::vector<HeldOut> HoldOutHeads(const std::vector<ecm::Group>& groups, const ecm::FitSettings& settings);
+
+// The points whose curves are shown: of every group the first seed of each width, at the largest number of heads and
+// one sequence length (FigureData::seq_len), where a cell was measured in several ways the first in the data. Indexes
+// into `measurements`.
+std::vector<size_t> ChooseCurvePoints(const std::vector<ecm::Measurement>& measurements, int64_t seq_len);
+
+}  // namespace capsweep::figures

@@ -1,0 +1,239 @@
+#include "cli/report_page.h"
+
+#include <algorithm>
+#include <climits>
+#include <cmath>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "absl/strings/str_format.h"
+#include "cli/console.h"
+#include "cli/figures/group_title.h"
+#include "cli/html.h"
+#include "cli/report_fit.h"
+#include "common/text.h"
+
+namespace capsweep::cli {
+namespace {
+
+constexpr size_t kMostCapacityRows = 400;  // of a group's table
+
+std::string ProgressWords(const ReportFacts& facts) {
+  const store::SweepProgress& progress = facts.progress;
+  std::string text =
+      StrCat("This sweep is ", progress.state, progress.reason.empty() ? "" : StrCat(" (", progress.reason, ")"), ": ",
+             FormatCount(progress.done), " of ", FormatCount(progress.points), " points are measured");
+  if (progress.failed > 0) StrAppend(&text, ", ", FormatCount(progress.failed), " failed");
+  return text + ".";
+}
+
+std::string FactsTable(const ReportFacts& facts, const figures::FigureData& data) {
+  std::set<std::tuple<int64_t, int64_t, int64_t>> architectures;
+  for (const ecm::Measurement& m : data.measurements) architectures.insert({m.heads, m.width, m.seq_len});
+  return HtmlTable(
+      {"", ""},
+      {{"points", StrCat(FormatCount(facts.progress.points), " asked for, ", FormatCount(facts.progress.done),
+                         " measured, ", FormatCount(facts.progress.failed), " failed, ",
+                         FormatCount(facts.progress.pending + facts.progress.running), " to come")},
+       {"architectures",
+        StrCat(FormatCount(static_cast<int64_t>(architectures.size())), " of heads, width and sequence length, in ",
+               data.groups.size(), data.groups.size() == 1 ? " recipe" : " recipes")},
+       {"seeds", StrCat(facts.seeds)},
+       {"measure", facts.measure},
+       {"runs that ended with their budget", StrCat(FormatCount(facts.by_budget), " of ", FormatCount(facts.results))},
+       {"time of training", FormatDuration(facts.training_seconds)},
+       {"results", StrCat("from ", facts.first_result, " to ", facts.last_result)},
+       {"read from", facts.source}});
+}
+
+std::string DevicesTable(const ReportFacts& facts) {
+  std::vector<std::vector<std::string>> rows;
+  for (const ReportFacts::Device& device : facts.devices) {
+    rows.push_back({device.name, device.kind, device.host, device.backend, device.version, FormatCount(device.points),
+                    FormatDuration(device.seconds)});
+  }
+  return HtmlTable({"device", "kind", "host", "back end", "version", "points", "time"}, rows);
+}
+
+std::string CapacityCell(const ecm::Row& row) {
+  const int decimals = row.capacity < 100 ? 1 : 0;
+  std::string text = absl::StrFormat("%s%.*f", row.censored ? "≥ " : row.at_chance ? "~ " : "", decimals, row.capacity);
+  if (row.sd >= 0 && row.repeats > 1) StrAppend(&text, " ± ", absl::StrFormat("%.*f", row.sd < 10 ? 1 : 0, row.sd));
+  return text;
+}
+
+// A row for each sequence length, number of heads and, where there are several, budget; a column for each width.
+std::string CapacityTable(const ecm::Group& group) {
+  using Line = std::tuple<double, double, double>;  // seq_len, heads, budget
+  std::map<Line, std::map<double, const ecm::Row*>> lines;
+  std::set<double> widths;
+  bool budgets = false;
+  for (const ecm::Row& row : group.rows) {
+    widths.insert(row.width);
+    for (const ecm::Row& other : group.rows) {
+      budgets = budgets || (row.heads == other.heads && row.width == other.width && row.seq_len == other.seq_len &&
+                            row.budget != other.budget);
+    }
+  }
+  for (const ecm::Row& row : group.rows) {
+    lines[{row.seq_len, row.heads, budgets ? row.budget : 0}][row.width] = &row;
+  }
+  std::vector<std::string> header = {"seq_len", "heads"};
+  if (budgets) header.emplace_back("budget");
+  for (double width : widths) header.push_back(StrCat("width ", width));
+  std::vector<std::vector<std::string>> table;
+  for (const auto& [line, cells] : lines) {
+    if (table.size() == kMostCapacityRows) break;
+    const auto& [seq_len, heads, budget] = line;
+    std::vector<std::string>& row = table.emplace_back();
+    row = {StrCat(seq_len), StrCat(heads)};
+    if (budgets) row.push_back(FormatNumber(budget, 12));
+    for (double width : widths) row.push_back(cells.contains(width) ? CapacityCell(*cells.at(width)) : "");
+  }
+  std::string out = HtmlTable(header, table);
+  if (lines.size() > table.size()) {
+    out += HtmlParagraph(StrCat("The first ", table.size(), " of ", lines.size(),
+                                " lines; `capsweep results SWEEP --cells` shows all."));
+  }
+  return out;
+}
+
+// "seeds 3; library 284 to 7,296 items; …": what differs within a table without having a column.
+std::string RangesSentence(const ecm::Group& group) {
+  const auto range = [&](double ecm::Row::*field) {
+    double least = INFINITY, most = -INFINITY;
+    for (const ecm::Row& row : group.rows) {
+      least = std::min(least, row.*field);
+      most = std::max(most, row.*field);
+    }
+    const std::string low = FormatCount(static_cast<int64_t>(least)), high = FormatCount(static_cast<int64_t>(most));
+    return low == high ? low : StrCat(low, " to ", high);
+  };
+  int fewest = INT_MAX, most = 0;
+  for (const ecm::Row& row : group.rows) {
+    fewest = std::min(fewest, row.repeats);
+    most = std::max(most, row.repeats);
+  }
+  if (group.rows.empty()) return "";
+  return StrCat("Seeds: ", fewest == most ? StrCat(most) : StrCat(fewest, " to ", most),
+                "; library: ", range(&ecm::Row::dataset_size), " items; training: ", range(&ecm::Row::budget_steps),
+                " steps; parameters: ", range(&ecm::Row::params_total),
+                ", of which trained: ", range(&ecm::Row::params_train), ".");
+}
+
+std::string CapacitySection(const figures::FigureData& data) {
+  std::string out = HtmlParagraph(
+      "Capacity is the number of items memorized beyond guessing, mean ± standard deviation over seeds. “≥”: the "
+      "whole library was memorized, the model could hold more. “~”: not distinguishable from guessing.");
+  for (const ecm::Group& group : data.groups) {
+    const std::string title = GroupTitle(group.key);
+    out += HtmlHeading(3, title.empty() ? "all rows" : title);
+    out += HtmlParagraph(RangesSentence(group));
+    out += CapacityTable(group);
+  }
+  return out;
+}
+
+std::string ShortSection(const ReportFacts& facts, const figures::FigureData& data) {
+  std::string out;
+  for (const ecm::GroupFit& group : data.fit.groups) {
+    const std::string name = ShortGroupTitle(group.group, data.groups);
+    if (!name.empty()) out += HtmlHeading(3, name);
+    out += HtmlList(FitSentences(group));
+  }
+  if (const auto missing = MissingSentences(facts, data); !missing.empty()) {
+    out += HtmlHeading(3, "What is missing");
+    out += HtmlList(missing);
+  }
+  return out;
+}
+
+std::string FigureSection(const std::vector<ReportFigure>& drawn) {
+  std::string out;
+  int number = 0;
+  for (const ReportFigure& figure : drawn) {
+    out += HtmlHeading(3, figure.kind->title);
+    if (figure.svg.empty()) {
+      StrAppend(&out, "<p class=\"none\">", EscapeHtml(StrCat("Not drawn: ", figure.why_not, ".")), "</p>\n");
+      continue;
+    }
+    ++number;
+    StrAppend(&out, "<figure>", EmbedSvg(figure.svg, StrCat("f", number, "_"), figure.kind->title), "<figcaption>\n",
+              HtmlParagraph(StrCat("Figure ", number, ": ", figure.kind->shows, ".")));
+    for (const std::string& note : figure.notes) out += HtmlParagraph(note);
+    out += "</figcaption></figure>\n";
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<std::string> MissingSentences(const ReportFacts& facts, const figures::FigureData& data) {
+  std::vector<std::string> sentences;
+  const int64_t open = facts.progress.pending + facts.progress.running;
+  if (open > 0) sentences.push_back(StrCat(FormatCount(open), " points are not measured yet."));
+  for (const ReportFacts::Failure& failure : facts.failures) {
+    sentences.push_back(
+        StrCat(FormatCount(failure.points), failure.points == 1 ? " point" : " points", " failed: ", failure.reason));
+  }
+  size_t rows = 0, censored = 0, at_chance = 0, single = 0;
+  bool budgets = false;  // several in one cell
+  for (const ecm::Group& group : data.groups) {
+    std::set<std::tuple<double, double, double>> cells;
+    for (const ecm::Row& row : group.rows) {
+      budgets = !cells.insert({row.heads, row.width, row.seq_len}).second || budgets;
+      ++rows;
+      censored += row.censored ? 1 : 0;
+      at_chance += row.at_chance ? 1 : 0;
+      single += row.repeats < 2 ? 1 : 0;
+    }
+  }
+  if (single == rows) {
+    sentences.emplace_back("Every cell was measured with one seed, so no spread is known.");
+  } else if (single > 0) {
+    sentences.push_back(StrCat(single, " of ", rows, " cells were measured with one seed."));
+  }
+  if (censored > 0) {
+    sentences.push_back(StrCat(censored, " of ", rows,
+                               " cells memorized their whole library: their capacity is a lower bound; use a larger "
+                               "dataset_size."));
+  }
+  if (at_chance > 0) {
+    sentences.push_back(StrCat(at_chance, " of ", rows, " cells cannot be told from guessing."));
+  }
+  if (facts.by_budget > 0 && !budgets) {
+    sentences.push_back(StrCat(
+        FormatCount(facts.by_budget), " of ", FormatCount(facts.results),
+        " runs ended with their budget, and no architecture was trained with a second one: how much more they would "
+        "memorize is not known."));
+  }
+  if (data.libraries.empty()) {
+    sentences.emplace_back("This sweep measured no MLS, the largest library that is memorized whole.");
+  }
+  return sentences;
+}
+
+std::string ReportHtml(const ReportFacts& facts, const figures::FigureData& data,
+                       const std::vector<ReportFigure>& drawn) {
+  std::string body = HtmlHeading(1, StrCat("Sweep ", data.sweep));
+  StrAppend(&body, "<p class=\"lead\">", EscapeHtml(ProgressWords(facts)), "</p>\n");
+  body += HtmlHeading(2, "In short");
+  body += ShortSection(facts, data);
+  body += HtmlHeading(2, "What was swept");
+  body += FactsTable(facts, data);
+  body += DevicesTable(facts);
+  body += HtmlHeading(3, StrCat("The sweep file, ", facts.file_name));
+  StrAppend(&body, "<pre>", EscapeHtml(facts.text), "</pre>\n");
+  body += HtmlHeading(2, "Capacities");
+  body += CapacitySection(data);
+  body += HtmlHeading(2, "Fits");
+  body += FitSection(data);
+  body += HtmlHeading(2, "Figures");
+  body += FigureSection(drawn);
+  StrAppend(&body, "<footer>", EscapeHtml(StrCat("Made at ", facts.made_at, " by ", facts.made_by, ".")),
+            "</footer>\n");
+  return HtmlPage(StrCat("Sweep ", data.sweep), body);
+}
+
+}  // namespace capsweep::cli
