@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "common/status.h"
 #include "common/sweep/errors.h"
 #include "common/text.h"
 
@@ -36,7 +37,12 @@ absl::Status LoadDataFiles(SweepSpec& spec) {
       spec.data_files[text] = std::move(loaded);
     }
   }
-  return errors.ToStatus();
+  RETURN_IF_ERROR(errors.ToStatus());
+  for (SweepSpec& study : spec.studies) {
+    study.folder = spec.folder;
+    RETURN_IF_ERROR(LoadDataFiles(study));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckDataFile(const SweepDataFile& file, const PointSpec& point) {

@@ -9,7 +9,7 @@
 
 namespace capsweep::sweep {
 
-// Fills spec.data_files for every value of the axis `file`. Relative paths begin at spec.folder; without a folder they
+// Fills spec.data_files for every value of the axis `file`, and those of its studies. Relative paths begin at spec.folder; without a folder they
 // are errors. InvalidArgument, one line "FILE:LINE: file: ..." per file that is missing, too large or wrong inside.
 absl::Status LoadDataFiles(SweepSpec& spec);
 

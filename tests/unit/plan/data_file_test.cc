@@ -56,6 +56,18 @@ TEST_F(DataFileTest, PointsKnowPathAndHashAndTheKeyOnlyTheHash) {
   EXPECT_NE(PointKey(Points("file: b.csv, dataset_size: 2")->at(0)), key);
 }
 
+TEST_F(DataFileTest, AStudyMayHaveAFileOfItsOwn) {
+  Write("a.csv", "1,2,3,4\n5,6,7,8\n");
+  Write("b.csv", "1,2,3,5\n5,6,7,8\n");
+  const auto points =
+      Points("file: a.csv, dataset_size: 2}\nstudies: [{name: other, data: {file: b.csv}}]\nlimits: {attempts: 1");
+  ASSERT_TRUE(points.ok()) << points.status();
+  ASSERT_EQ(points->size(), 4u);
+  EXPECT_EQ((*points)[0].file, folder_ + "/a.csv");
+  EXPECT_EQ((*points)[2].file, folder_ + "/b.csv");
+  EXPECT_EQ((*points)[2].file_hash, Sha256Hex("1,2,3,5\n5,6,7,8\n"));
+}
+
 TEST_F(DataFileTest, SeveralFilesAreAnAxis) {
   Write("a.csv", "1,2,3,4\n5,6,7,8\n");
   Write("b.jsonl", "[1,2,3,4]\n[4,3,2,1]\n");
