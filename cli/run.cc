@@ -12,7 +12,6 @@
 #include "cli/source.h"
 #include "common/file.h"
 #include "common/status.h"
-#include "common/sweep/data_files.h"
 #include "common/sweep/parse.h"
 #include "common/text.h"
 #include "coordinator/plan/search.h"
@@ -37,7 +36,6 @@ absl::Status CheckProgram(const std::string& path) {
 // Everything that can be wrong with what the user gave, before anything is created.
 absl::StatusOr<SweepSpec> Validate(const RunArguments& options) {
   ASSIGN_OR_RETURN(SweepSpec sweep, LoadSweep(options.spec));
-  RETURN_IF_ERROR(sweep::LoadDataFiles(sweep));
   RETURN_IF_ERROR(plan::EnumerateSweep(sweep, [](const PointSpec&) { return absl::OkStatus(); }));
   RETURN_IF_ERROR(ValidateDevices(options.devices));
   if (!options.plot.empty()) {

@@ -8,7 +8,6 @@
 #include "cli/table.h"
 #include "common/file.h"
 #include "common/status.h"
-#include "common/sweep/data_files.h"
 #include "common/sweep/parse.h"
 #include "common/text.h"
 #include "coordinator/plan/grid.h"
@@ -79,7 +78,7 @@ std::string SubmitText(const v1::SubmitSweepResponse& response, bool dry_run, co
 
 // The file is checked here first: a wrong one is reported without a coordinator, and never leaves this machine.
 absl::StatusOr<int> Submit(const SubmitOptions& options, bool extend, Console& console) {
-  ASSIGN_OR_RETURN(SweepSpec spec, LoadSweep(options.spec));
+  ASSIGN_OR_RETURN(const SweepSpec spec, LoadSweep(options.spec));
   if (extend && spec.name != options.sweep) {
     return absl::InvalidArgumentError(StrCat(options.spec, ": is sweep '", spec.name, "', not '", options.sweep,
                                              "'; give it that name or extend '", spec.name, "'"));
@@ -92,9 +91,6 @@ absl::StatusOr<int> Submit(const SubmitOptions& options, bool extend, Console& c
   request.set_dry_run(options.dry_run);
   request.set_priority(options.priority);
   ASSIGN_OR_RETURN(const v1::SubmitSweepResponse response, remote->Submit(request, extend));
-  if (options.dry_run && (response.searches() || !spec.studies.empty())) {
-    RETURN_IF_ERROR(sweep::LoadDataFiles(spec));
-  }
   if (options.dry_run && response.searches()) {
     std::vector<PointSpec> first;
     RETURN_IF_ERROR(plan::EnumerateSweep(spec, [&first](const PointSpec& point) {

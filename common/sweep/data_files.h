@@ -9,8 +9,9 @@
 
 namespace capsweep::sweep {
 
-// Fills spec.data_files for every value of the axis `file`, and those of its studies. Relative paths begin at spec.folder; without a folder they
-// are errors. InvalidArgument, one line "FILE:LINE: file: ..." per file that is missing, too large or wrong inside.
+// Fills spec.data_files for every value of the axis `file`, and those of its studies. Relative paths begin at
+// spec.folder; without a folder they are errors. InvalidArgument, one line "FILE:LINE: file: ..." per file that is
+// missing, too large or wrong inside.
 absl::Status LoadDataFiles(SweepSpec& spec);
 
 // OK if the point's file (a value of the axis `file`) has its items, length and vocabulary; in the words of

@@ -13,7 +13,7 @@ namespace capsweep {
 // Reads nothing but `text`; bounded in time and memory for any input (aliases are refused, 1 MiB cap).
 absl::StatusOr<SweepSpec> ParseSweep(std::string_view text, const std::string& file_name);
 
-// ReadFile + ParseSweep.
+// ReadFile, ParseSweep and LoadDataFiles.
 absl::StatusOr<SweepSpec> LoadSweep(const std::string& path);
 
 }  // namespace capsweep
