@@ -170,14 +170,14 @@ class ScriptedWorker {
  public:
   ScriptedWorker(v1::WorkerService::Stub* stub, std::string id, int slots = 4) : stub_(stub), slots_(slots) {
     base_.set_worker_id(std::move(id));
-    base_.set_incarnation(RandomHexId());
+    base_.set_incarnation(NextStart());
     base_.set_host("test");
     base_.set_version("0.1.0");
   }
 
   // A new start of the same agent, with nothing in memory.
   void Restart() {
-    base_.set_incarnation(RandomHexId());
+    base_.set_incarnation(NextStart());
     sequence_ = 0;
     held.clear();
     finished.clear();
@@ -274,6 +274,13 @@ class ScriptedWorker {
   std::vector<v1::Acknowledgement> verdicts;
 
  private:
+  // Sorts after every earlier start, as an agent's name for its start does.
+  static std::string NextStart() {
+    static std::atomic<int64_t> starts{0};
+    const std::string number = std::to_string(++starts);
+    return StrCat(std::string(16 - number.size(), '0'), number, "-", RandomHexId().substr(0, 8));
+  }
+
   v1::WorkerService::Stub* const stub_;
   const int slots_;
   v1::SyncRequest base_;

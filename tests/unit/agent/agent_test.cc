@@ -114,7 +114,7 @@ TEST_F(AgentTest, RegistrationSaysWhoItIs) {
   ASSERT_TRUE(coordinator_.Await([](const Record& r) { return r.calls > 0; }));
   const v1::SyncRequest request = coordinator_.Seen().last_request;
   EXPECT_EQ(request.worker_id(), "test-worker");
-  EXPECT_EQ(request.incarnation().size(), 32u);
+  EXPECT_THAT(request.incarnation(), ::testing::MatchesRegex("[0-9]{16}-[0-9a-f]{8}"));
   EXPECT_GE(request.sequence(), 1);
   EXPECT_NE(request.host(), "");
   EXPECT_EQ(request.pid(), getpid());
