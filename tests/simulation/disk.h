@@ -62,6 +62,7 @@ class Disk {
   size_t ResultCount() const { return results_.size(); }
   const std::map<int64_t, Attempt>& results() const { return results_; }
   int64_t late_results() const { return late_results_; }
+  int64_t doubled() const { return doubled_; }  // stragglers that were started a second time
 
  private:
   void Apply(const core::AttemptStarted& m);
@@ -71,7 +72,7 @@ class Disk {
   void Apply(const core::SweepChanged& m);
   void Apply(const core::CheckpointSaved& m);
   void Apply(const core::WorkerChanged&) {}
-  void Apply(const core::Audit&) {}
+  void Apply(const core::Audit& m) { doubled_ += m.kind == "point_doubled" ? 1 : 0; }
   void Apply(const core::Persist& batch);
 
   Judge* judge_;
@@ -82,7 +83,7 @@ class Disk {
   std::map<Attempt, core::RunningAttempt> running_;
   std::set<Attempt> started_;
   std::map<int64_t, Attempt> results_;
-  int64_t late_results_ = 0;
+  int64_t late_results_ = 0, doubled_ = 0;
 };
 
 }  // namespace capsweep::simulation

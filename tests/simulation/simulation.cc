@@ -63,6 +63,7 @@ class World : public Surroundings {
     outcome_.violation = judge_.violation();
     outcome_.results = static_cast<int64_t>(disk_.ResultCount());
     outcome_.late_results = disk_.late_results();
+    outcome_.doubled = disk_.doubled();
     return outcome_;
   }
 
@@ -497,6 +498,7 @@ Weather DrawWeather(Chance& chance) {
   w.kill_trainer = often(5, 60);
   w.fail_point = often(4, 60);
   w.hand_back = often(5, 60);
+  w.slow_training = often(3, 60);
   w.slow_disk = often(10, 200);
   w.full_disk = often(30, 300);
   w.clock_jump = often(20, 200);
