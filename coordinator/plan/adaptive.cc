@@ -188,11 +188,11 @@ absl::Status Adaptive::CheckBudget() const {
                       " cells of the grid beside the target; the start trains each once, use at most ", start()));
   }
   if (by_seconds() && start_seconds() >= s.budget_seconds) {
-    errors.Add(
-        line, "search.budget_seconds",
-        StrCat(s.budget_seconds, " is too little: the ", start(), " points before the first fit alone take about ",
-               Seconds(start_seconds()), " of one CPU core by the cost model; use at least ",
-               std::ceil(1.5 * start_seconds()), " or a smaller search.start (at least ", fewest_, ")"));
+    errors.Add(line, "search.budget_seconds",
+               StrCat(s.budget_seconds, " is too little: the ", start(),
+                      " points before the first fit alone take about ", Seconds(start_seconds()),
+                      " of one CPU core by the cost model; use at least ", std::ceil(1.5 * start_seconds()),
+                      start() > fewest_ ? StrCat(", or a smaller search.start, at least ", fewest_) : ""));
   }
   if (const int64_t after = s.budget_points - start(); round_points_ > 0 && after / round_points_ > kMostRounds) {
     errors.Add(line, "search.round",
