@@ -33,7 +33,7 @@ struct NextCells {
 
 // log_quadratic: the baseline of that name, weighted by w = 1/(φC/n + (0.05·C)²) with φ as in Suggest, once it has
 // three more rows than terms; its interval is exp(ln C ± t·s·√(gᵀ(XᵀWX)⁻¹g)/C). Milliseconds. softmin: the smooth form
-// of the ECM with 64 starts; its interval is that of 200 bootstrap draws. About a second for 100 cells on one core.
+// of the ECM with 64 starts; its interval is that of 200 bootstrap draws. Half a second for 100 cells on one core.
 // Then Suggest chooses, never the predicted cell itself. One thread, fixed seeds: the same answer to the same question.
 // `candidates` need a seconds above 0. The measurements count as one group.
 absl::StatusOr<NextCells> ChooseNextCells(const std::vector<Measurement>& measurements,

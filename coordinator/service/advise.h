@@ -6,7 +6,7 @@
 
 namespace capsweep::service {
 
-// Pure. One thread; milliseconds with log_quadratic, about a second for 100 cells with softmin. The results count as
+// Pure. One thread; milliseconds with log_quadratic, about half a second for 100 cells with softmin. The results count as
 // one group, whatever back end they are of.
 absl::StatusOr<plan::AdaptiveAnswer> Advise(const plan::AdaptiveQuestion& question);
 
