@@ -6,8 +6,8 @@
 
 namespace capsweep::service {
 
-// Pure. One thread; milliseconds with log_quadratic, about half a second for 100 cells with softmin. The results count as
-// one group, whatever back end they are of.
+// Pure. One thread; milliseconds with log_quadratic, about half a second for 100 cells with softmin. The results count
+// as one group, whatever back end they are of.
 absl::StatusOr<plan::AdaptiveAnswer> Advise(const plan::AdaptiveQuestion& question);
 
 }  // namespace capsweep::service
