@@ -25,11 +25,12 @@ constexpr int64_t kStartCells = 18;    // before the first fit, unless the file 
 constexpr int64_t kRounds = 12;        // that a budget is cut into, unless the file says otherwise
 constexpr int64_t kMostRounds = 200;   // each costs a fit, also after a restart
 constexpr int64_t kMostPerRound = 1000;
-constexpr int64_t kMostCells = 10'000;  // the choice looks at all of them for every point
-constexpr double kReach = 2;            // how far outside the grid a target may lie, as a factor
-constexpr double kStartShare = 0.25;    // of a budget, for the start
-constexpr int kNarrowRounds = 2;        // in a row: one may be narrow by chance
-constexpr double kCostExponent = 0.5;   // of the start: distance over the root of the cost
+constexpr int64_t kMostCells = 10'000;    // the choice looks at all of them for every point
+constexpr int64_t kMostPoints = 200'000;  // kept in memory
+constexpr double kReach = 2;              // how far outside the grid a target may lie, as a factor
+constexpr double kStartShare = 0.25;      // of a budget, for the start
+constexpr int kNarrowRounds = 2;          // in a row: one may be narrow by chance
+constexpr double kCostExponent = 0.5;     // of the start: distance over the root of the cost
 
 std::array<int64_t, 3> PlaceOf(const PointSpec& point) {
   return {point.heads, point.width, point.seq_len};
@@ -86,7 +87,18 @@ absl::StatusOr<std::unique_ptr<Adaptive>> Adaptive::Create(SweepSpec sweep) {
 
 absl::Status Adaptive::ReadGrid() {
   const SearchSpec& s = sweep_.search;
-  ASSIGN_OR_RETURN(const std::vector<PointSpec> points, EnumerateGrid(sweep_));
+  std::vector<PointSpec> points;
+  RETURN_IF_ERROR(EnumerateGrid(sweep_, [&](const PointSpec& point) -> absl::Status {
+    if (static_cast<int64_t>(points.size()) == kMostPoints) {
+      sweep::Errors errors(sweep_.file_name);
+      errors.Add(sweep_.measure_line, "measure",
+                 StrCat("the grid has more than ", kMostPoints,
+                        " points; measure: adaptive chooses among at most so many: leave out some values or repeats"));
+      return errors.ToStatus();
+    }
+    points.push_back(point);
+    return absl::OkStatus();
+  }));
   std::map<std::array<int64_t, 3>, size_t> known;
   const auto recipe = RecipeOf(points.front());
   bool split = true, one_head_dim = true;
@@ -378,13 +390,15 @@ bool Adaptive::Absorb(const std::vector<Repeat>& round, const Outcomes& known, P
 std::string Adaptive::WhyOver(const Path& path, const AdaptiveAnswer& answer, const std::vector<Repeat>& next) const {
   if (path.narrow >= kNarrowRounds) return "target interval reached";
   if (!next.empty()) return "";
-  bool more = false;
+  double cheapest = std::numeric_limits<double>::infinity();
   for (size_t c = 0; c < cells_.size(); ++c) {
-    more = more || (!cells_[c].target && path.asked[c] < static_cast<int>(cells_[c].points.size()));
+    const bool left = !cells_[c].target && path.asked[c] < static_cast<int>(cells_[c].points.size());
+    if (left) cheapest = std::min(cheapest, CostOf(path, c));
   }
-  if (!more) return "grid exhausted";
-  if (by_seconds() || LeftOf(path) < 1) return "budget used";
-  return answer.unfitted.empty() ? "no cell left would make the prediction surer" : "grid exhausted";
+  if (std::isinf(cheapest)) return "grid exhausted";
+  if (cheapest > LeftOf(path)) return "budget used";
+  return answer.unfitted.empty() ? "no cell left would make the prediction surer"
+                                 : "every cell was trained once, and still nothing can be fitted";
 }
 
 Finding Adaptive::Describe(const Path& path, const AdaptiveAnswer* answer, const std::string& over) const {
