@@ -62,7 +62,7 @@ std::string CellText(const PointSpec& point) {
 }
 
 std::string Seconds(double seconds) {
-  return absl::StrFormat(seconds < 10 ? "%.2g s" : "%.0f s", seconds);
+  return seconds < 10 ? absl::StrFormat("%.2g s", seconds) : absl::StrFormat("%.0f s", seconds);
 }
 
 }  // namespace
