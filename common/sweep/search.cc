@@ -149,7 +149,8 @@ class SearchReader {
       return;
     }
     for (const auto& [name, value] : node.fields) {
-      const auto part = std::find_if(parts.begin(), parts.end(), [&](const auto& p) { return p.first == name; });
+      const auto part = std::find_if(parts.begin(), parts.end(),
+                                     [key = std::string_view(name)](const auto& p) { return p.first == key; });
       if (part == parts.end()) {
         errors_.Add(value.line, StrCat(field, ".", name.size() <= 40 ? name : name.substr(0, 40)),
                     StrCat("unknown setting; give ", field, " as ", form));

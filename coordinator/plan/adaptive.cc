@@ -27,6 +27,7 @@ constexpr int64_t kMostRounds = 200;   // each costs a fit, also after a restart
 constexpr int64_t kMostPerRound = 1000;
 constexpr int64_t kMostCells = 10'000;    // the choice looks at all of them for every point
 constexpr int64_t kMostPoints = 200'000;  // kept in memory
+constexpr double kLeastSeconds = 1e-6;    // a cost is above 0, whatever was measured
 constexpr double kReach = 2;              // how far outside the grid a target may lie, as a factor
 constexpr double kStartShare = 0.25;      // of a budget, for the start
 constexpr int kNarrowRounds = 2;          // in a row: one may be narrow by chance
@@ -308,8 +309,10 @@ std::vector<Adaptive::Repeat> Adaptive::Spread(const Path& path, int64_t points,
 
 double Adaptive::CostOf(const Path& path, size_t cell) const {
   if (!by_seconds()) return 1;
-  if (path.done[cell] > 0) return path.measured[cell] / path.done[cell];
-  return cells_[cell].estimate * (path.estimated > 0 ? path.seconds / path.estimated : 1);
+  const double seconds = path.done[cell] > 0
+                             ? path.measured[cell] / path.done[cell]
+                             : cells_[cell].estimate * (path.estimated > 0 ? path.seconds / path.estimated : 1);
+  return std::max(seconds, kLeastSeconds);
 }
 
 double Adaptive::LeftOf(const Path& path) const {
@@ -317,12 +320,18 @@ double Adaptive::LeftOf(const Path& path) const {
                       : static_cast<double>(sweep_.search.budget_points - path.points);
 }
 
+// Most points of the next round. After too many rounds, which a budget of seconds and small rounds can come to, they
+// are as large as can be.
+int64_t Adaptive::PointsOf(const Path& path) const {
+  return round_points_ > 0 && path.rounds < kMostRounds ? round_points_ : kMostPerRound;
+}
+
 AdaptiveQuestion Adaptive::Question(const Path& path) const {
   AdaptiveQuestion question;
   question.search = &sweep_.search;
   question.samples = path.samples;
   question.budget = LeftOf(path);
-  question.points = static_cast<int>(round_points_ > 0 ? round_points_ : kMostPerRound);
+  question.points = static_cast<int>(PointsOf(path));
   for (size_t c = 0; c < cells_.size(); ++c) {
     const Cell& cell = cells_[c];
     const int left = static_cast<int>(cell.points.size()) - path.asked[c];
@@ -338,14 +347,14 @@ std::vector<Adaptive::Repeat> Adaptive::NextRound(const Path& path, const Adapti
     std::vector<int> asked = path.asked;
     for (const int cell : answer.order) ordered.push_back({cell, asked[cell]++});
   } else {
-    ordered = Spread(path, round_points_ > 0 ? round_points_ : kMostPerRound, LeftOf(path));
+    ordered = Spread(path, PointsOf(path), LeftOf(path));
   }
   std::vector<Repeat> round;
   double cost = 0;
   for (const Repeat& repeat : ordered) {
     const double own = CostOf(path, repeat.cell);
-    const bool full = round_points_ > 0 ? static_cast<int64_t>(round.size()) >= round_points_ : cost >= round_cost_;
-    if (full || cost + own > LeftOf(path)) break;
+    const bool full = path.rounds < kMostRounds && round_points_ == 0 && cost >= round_cost_;
+    if (full || static_cast<int64_t>(round.size()) >= PointsOf(path) || cost + own > LeftOf(path)) break;
     cost += own;
     round.push_back(repeat);
   }

@@ -100,6 +100,7 @@ class Adaptive {
   bool by_seconds() const { return sweep_.search.budget_seconds > 0; }
   double CostOf(const Path& path, size_t cell) const;
   double LeftOf(const Path& path) const;
+  int64_t PointsOf(const Path& path) const;
   std::vector<Repeat> Spread(const Path& path, int64_t points, double budget) const;
   AdaptiveQuestion Question(const Path& path) const;
   std::vector<Repeat> NextRound(const Path& path, const AdaptiveAnswer& answer) const;

@@ -186,6 +186,27 @@ TEST(AdaptiveTest, ABudgetOfSecondsCountsMeasuredOnes) {
   EXPECT_GT(found.rounds, 5);
 }
 
+TEST(AdaptiveTest, SecondsThatCostNothingEndWithTheGrid) {
+  const World free = [](const PointSpec& point) {
+    Outcome outcome = Done(point);
+    outcome.seconds = 0;
+    return outcome;
+  };
+  const Played played = Play(Text(StrCat(kTarget, ", budget_seconds: 120, start: 6, round: 1")), free, false, 1);
+  EXPECT_EQ(played.last.cells[0].reason, "grid exhausted");
+  EXPECT_EQ(played.asked.size(), 72u);
+  EXPECT_EQ(played.last.cells[0].rounds, 1 + 66);
+}
+
+// 600 repeats in rounds of one would be 600 fits.
+TEST(AdaptiveTest, AfterManyRoundsTheyAreLarge) {
+  std::string text = Text(StrCat(kTarget, ", budget_seconds: 1e6, start: 6, round: 1"));
+  text.replace(text.find("repeats: 3"), 10, "repeats: 25");
+  const Played played = Play(text, Done, false, 1);
+  EXPECT_EQ(played.asked.size(), 600u);
+  EXPECT_LE(played.last.cells[0].rounds, 202);
+}
+
 TEST(AdaptiveTest, AnIntervalNarrowTwiceInARowEndsIt) {
   // Half of the interval is 100 / sqrt(n): within 0.25 from 16 points on.
   const Played played =
