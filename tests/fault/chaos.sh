@@ -55,14 +55,16 @@ clean_up() {
 holders=()
 trap clean_up EXIT
 
+ip link set lo up
+
 # ---- a sweep that keeps the workers busy for as long as the chaos lasts
 cat >"$folder/chaos.yaml" <<END
 sweep: chaos
 task: {mode: label, vocab: 16, seq_len: [4, 8]}
 model: {family: xt, heads: [1, 2], head_dim: 8, width: [8, 16]}
 data: {dataset_size: 400}
-train: {lr: 3.0e-3, batch_size: 50, steps: 3000, patience: 0}
-repeats: ${CAPSWEEP_CHAOS_REPEATS:-$((minutes * 12))}
+train: {lr: 3.0e-3, batch_size: 50, steps: 1500, patience: 0}
+repeats: ${CAPSWEEP_CHAOS_REPEATS:-$((minutes * 25))}
 limits: {attempts: 1000, max_failures: 1000000}
 END
 begun=$SECONDS
@@ -70,7 +72,6 @@ begun=$SECONDS
 echo "quiet run: $((SECONDS - begun)) s"
 
 # ---- networks: worker i is 10.77.i.2 and calls 10.77.i.1
-ip link set lo up
 for ((i = 1; i <= workers; i++)); do
   unshare --net sleep 1000000 &
   holders[i]=$!
@@ -169,7 +170,7 @@ while [ $SECONDS -lt $end ]; do
     sleep 0.25
     tend
   done
-done
+done 2>>"$folder/shell.log" # the shell's own notes of who was killed
 during=$(done_points || true)
 
 # ---- quiet again: everything heals by itself, only the service manager goes on
@@ -183,7 +184,7 @@ while [ "$(done_points || true)" != "$total" ]; do
 done
 wait_for=()
 for name in $(seq $workers) coordinator; do kill -TERM "${pids[$name]}" 2>/dev/null || true; wait_for+=("${pids[$name]}"); done
-for pid in "${wait_for[@]}"; do wait "$pid" || true; done
+for pid in "${wait_for[@]}"; do wait "$pid" 2>/dev/null || true; done
 
 # ---- the same counts, nothing lost, nothing doubled, nothing left
 failed=0
