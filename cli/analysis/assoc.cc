@@ -92,7 +92,8 @@ AnalysisView AssocView(const AssocAnalysis& analysis) {
   }
   view.notes.push_back(StrCat(
       "D* is the smallest library, in tokens, whose training loss stays within sigma^2 = ", analysis.settings.sigma2,
-      " (mean square over ", analysis.settings.window, " evaluations) of the least held-out loss."));
+      " (mean square over ", analysis.settings.window,
+      " evaluations) of the least held-out loss; it is known to one step between library sizes."));
   view.notes.emplace_back(
       "Reference: Niu and others, Proposition 4, puts the loss at 1 nat or more if all samples are stored as separated "
       "balls of equal mass. A network that has memorized its library has a training loss near 0; the line is "

@@ -355,6 +355,9 @@ TEST_F(ReportVerbTest, MlsIsDrawnWhereTheViewHoldsBoth) {
   EXPECT_EQ(answer.code, 0) << answer.err;
   EXPECT_THAT(answer.out,
               AllOf(HasSubstr("12 architectures"), HasSubstr("0.50 in the median"), HasSubstr("r = 1.000")));
+  std::vector<std::string> from = plot;
+  from.insert(from.end(), {"--mls-from", "known"});
+  EXPECT_EQ(Call(from).out, answer.out);
 }
 
 // Another sweep of the file may give the MLS; one that has none, or does not exist, is an error.
