@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "common/fail_point.h"
 #include "common/status.h"
 #include "common/text.h"
 #include "coordinator/store/inspect.h"
@@ -293,9 +294,11 @@ absl::Status Backup(Database& db, const std::string& path, int version) {
   vacuum.Bind(1, std::string_view(part));
   RETURN_IF_ERROR(Annotate(vacuum.Run(), StrCat("back up ", path, " to ", target, " before the migration")));
   RETURN_IF_ERROR(SyncPath(part));
+  RETURN_IF_ERROR(Reach(FailPoint::kMigrateBackupWritten));
   if (::rename(part.c_str(), target.c_str()) != 0) {
     return FromErrno(errno, StrCat("rename ", part, " to ", target));
   }
+  RETURN_IF_ERROR(Reach(FailPoint::kMigrateBackupRenamed));
   return SyncPath(FolderOf(target));
 }
 
@@ -305,6 +308,7 @@ absl::Status ApplySteps(Database& db, int64_t current, const std::vector<Migrati
       continue;
     }
     RETURN_IF_ERROR(Annotate(db.Execute(step.sql), StrCat("schema version ", step.version)));
+    RETURN_IF_ERROR(Reach(FailPoint::kMigrateStep));
   }
   ASSIGN_OR_RETURN(Statement broken, db.Prepare("PRAGMA foreign_key_check"));
   ASSIGN_OR_RETURN(const bool found, broken.Step());
@@ -336,8 +340,11 @@ absl::Status Migrate(Database& db, const std::string& path, const std::vector<Mi
     RETURN_IF_ERROR(Backup(db, path, static_cast<int>(current)));
   }
   ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(db));
+  RETURN_IF_ERROR(Reach(FailPoint::kMigrateBegun));
   RETURN_IF_ERROR(ApplySteps(db, current, migrations));
-  return transaction.Commit();
+  RETURN_IF_ERROR(Reach(FailPoint::kMigrateApplied));
+  RETURN_IF_ERROR(transaction.Commit());
+  return Reach(FailPoint::kMigrateCommitted);
 }
 
 }  // namespace capsweep::store

@@ -57,6 +57,8 @@ class Disk {
   bool HasResult(int64_t point) const { return results_.contains(point); }
   // It may have ended since: a reply and the end of what it names can become durable together.
   bool WasStarted(const Attempt& id) const { return started_.contains(id); }
+  bool IsRunning(const Attempt& id) const { return running_.contains(id); }
+  bool HasCheckpoint(const Attempt& id) const { return checkpoints_.contains(id); }
   size_t RunningCount() const { return running_.size(); }
   size_t PointCount() const { return points_.size(); }
   size_t ResultCount() const { return results_.size(); }
@@ -81,7 +83,7 @@ class Disk {
   std::map<int64_t, core::PointRow> points_;
   std::map<int64_t, core::SweepRow> sweeps_;
   std::map<Attempt, core::RunningAttempt> running_;
-  std::set<Attempt> started_;
+  std::set<Attempt> started_, checkpoints_;
   std::map<int64_t, Attempt> results_;
   int64_t late_results_ = 0, doubled_ = 0;
 };
