@@ -95,6 +95,7 @@ int RunCommandLine(const std::vector<std::string>& arguments, Console& console) 
   AddPlotVerb(verbs);
   AddAnalyzeVerb(verbs);
   AddReportVerb(verbs);
+  AddRecoveryVerbs(verbs);
   AddExecVerbs(verbs);
   return verbs.Run(arguments, console);
 }

@@ -12,6 +12,7 @@
 
 #include "capsweep/v1/worker.grpc.pb.h"
 #include "common/build_info.h"
+#include "common/fail_point.h"
 #include "proto/convert.h"
 
 namespace capsweep::agent {
@@ -218,7 +219,9 @@ absl::StatusOr<SyncReply> SyncClient::Impl::Call(const SyncCall& call) {
     if (cancelled || stopping) return absl::CancelledError("cancelled before it was sent");
     context = &call_context;
   }
+  Reach(FailPoint::kSyncSend).IgnoreError();
   const grpc::Status status = stub->Sync(&call_context, request, &response);
+  Reach(FailPoint::kSyncAnswered).IgnoreError();
   {
     std::lock_guard lock(mutex);
     context = nullptr;
