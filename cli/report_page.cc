@@ -19,6 +19,7 @@ namespace capsweep::cli {
 namespace {
 
 constexpr size_t kMostFindings = 12;       // of an analysis
+constexpr double kMultiples = 20;          // a multiple of the smallest budget is told to a twentieth
 constexpr size_t kMostCapacityRows = 400;  // of a group's table
 
 bool HasTopic(const figures::FigureData& data, Topic topic) {
@@ -92,22 +93,24 @@ std::string CapacityCell(const ecm::Row& row) {
   return text;
 }
 
-// A row for each sequence length, number of heads and, where there are several, budget; a column for each width.
+// A row for each sequence length, number of heads and, where cells have several budgets, multiple of the smallest; a
+// column for each width. Budgets follow the size of the model, so that their numbers would differ in every column.
 std::string CapacityTable(const ecm::Group& group) {
-  using Line = std::tuple<double, double, double>;  // seq_len, heads, budget
+  using Line = std::tuple<double, double, double>;                // seq_len, heads, multiple
+  std::map<std::tuple<double, double, double>, double> smallest;  // budget of a cell
+  for (const ecm::Row& row : group.rows) {
+    const auto [at, is_new] = smallest.emplace(std::tuple(row.heads, row.width, row.seq_len), row.budget);
+    if (!is_new) at->second = std::min(at->second, row.budget);
+  }
   std::map<Line, std::map<double, const ecm::Row*>> lines;
   std::set<double> widths;
-  bool budgets = false;
   for (const ecm::Row& row : group.rows) {
+    const double least = smallest.at({row.heads, row.width, row.seq_len});
+    const double multiple = least > 0 ? std::round(kMultiples * row.budget / least) / kMultiples : 1;
     widths.insert(row.width);
-    for (const ecm::Row& other : group.rows) {
-      budgets = budgets || (row.heads == other.heads && row.width == other.width && row.seq_len == other.seq_len &&
-                            row.budget != other.budget);
-    }
+    lines[{row.seq_len, row.heads, multiple}][row.width] = &row;
   }
-  for (const ecm::Row& row : group.rows) {
-    lines[{row.seq_len, row.heads, budgets ? row.budget : 0}][row.width] = &row;
-  }
+  const bool budgets = smallest.size() < group.rows.size();
   std::vector<std::string> header = {"seq_len", "heads"};
   if (budgets) header.emplace_back("budget");
   for (double width : widths) header.push_back(StrCat("width ", width));
@@ -117,7 +120,7 @@ std::string CapacityTable(const ecm::Group& group) {
     const auto& [seq_len, heads, budget] = line;
     std::vector<std::string>& row = table.emplace_back();
     row = {StrCat(seq_len), StrCat(heads)};
-    if (budgets) row.push_back(FormatNumber(budget, 12));
+    if (budgets) row.push_back(StrCat(FormatNumber(budget, 4), "×"));
     for (double width : widths) row.push_back(cells.contains(width) ? CapacityCell(*cells.at(width)) : "");
   }
   std::string out = HtmlTable(header, table);
@@ -166,6 +169,11 @@ std::string CapacitySection(const figures::FigureData& data) {
 
 std::string ShortSection(const ReportFacts& facts, const figures::FigureData& data) {
   std::string out;
+  for (const ecm::GroupFit& group : data.fit.groups) {
+    const std::string name = ShortGroupTitle(group.group, data.groups);
+    if (!name.empty()) out += HtmlHeading(3, name);
+    out += HtmlList(FitSentences(group));
+  }
   for (const Topic topic : data.topics) {
     const std::optional<AnalysisView> view = ViewOf(data, topic);
     if (!view) continue;
@@ -177,11 +185,6 @@ std::string ShortSection(const ReportFacts& facts, const figures::FigureData& da
                              " sentences; `capsweep analyze` has all."));
     }
     out += HtmlList(shown);
-  }
-  for (const ecm::GroupFit& group : data.fit.groups) {
-    const std::string name = ShortGroupTitle(group.group, data.groups);
-    if (!name.empty()) out += HtmlHeading(3, name);
-    out += HtmlList(FitSentences(group));
   }
   if (const auto missing = MissingSentences(facts, data); !missing.empty()) {
     out += HtmlHeading(3, "What is missing");

@@ -163,9 +163,10 @@ absl::StatusOr<Chart> MinnetFigure(const FigureData& data) {
                                                      : "it does not look for the least network (measure: minnet)");
   }
   const MinnetAnalysis& analysis = *data.minnet;
-  Chart chart{
-      .title = StrCat("Least network that memorizes a library, sweep ", data.sweep),
-      .subtitle = "fitted: the slope of log P_min over log D, 95 % interval; grey: curves of theory, free factor"};
+  Chart chart{.title = StrCat("Least network that memorizes a library, sweep ", data.sweep)};
+  if (std::any_of(analysis.laws.begin(), analysis.laws.end(), [](const auto& law) { return law.law.ok(); })) {
+    chart.subtitle = "fitted: the slope of log P_min over log D, 95 % interval; grey: curves of theory, free factor";
+  }
   std::map<std::string, std::vector<const LeastNetwork*>> found;  // by family
   std::map<std::pair<std::string, int64_t>, std::vector<const LeastNetwork*>> tasks;
   std::map<std::string, std::set<int64_t>> lengths;

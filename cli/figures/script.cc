@@ -17,7 +17,7 @@ constexpr int kPanelWidth = 420, kPanelHeight = 340, kLeastWidth = 660;
 constexpr int kTitleHeight = 34, kSubtitleHeight = 22, kLegendRow = 22, kBottom = 8;
 constexpr double kSample = 30, kSampleGap = 8, kEntryGap = 24;  // pixels of a legend's line, behind it, behind the text
 constexpr double kLetter = 9.2;                                 // pixels of a letter of the legend
-constexpr double kLetterShare = 0.64, kSmallestFont = 7;        // a letter's width in sizes of its font
+constexpr double kLetterShare = 0.72, kSmallestFont = 7;        // a letter's width in sizes of its font
 constexpr double kTitleFont = 16, kSubtitleFont = 12, kPanelFont = 13;
 constexpr int kMostTicks = 6;
 constexpr double kTickRoom = 0.075;  // of the axis, between two labels

@@ -124,7 +124,8 @@ bool AddMeasured(Panel& panel, const std::vector<ecm::Row>& rows, const std::str
     (row.censored || row.at_chance ? bounds : sound).points.push_back(MeanPoint(ValueOf(row, x), row));
   }
   const bool has_bounds = !bounds.points.empty();
-  if (!sound.points.empty()) panel.series.push_back(std::move(sound));
+  // Also where all its points are open: the legend names it.
+  if (!sound.points.empty() || has_bounds) panel.series.push_back(std::move(sound));
   if (has_bounds) panel.series.push_back(std::move(bounds));
   return has_bounds;
 }

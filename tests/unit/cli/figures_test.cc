@@ -123,6 +123,8 @@ TEST(CapacityFigureTest, LowerBoundsAreOpenAndLongerBudgetsAreElsewhere) {
   EXPECT_EQ(open, 1U);
   EXPECT_EQ(points, 4U * 6 * 2);  // not doubled by the second budget
   EXPECT_THAT(chart->notes, ElementsAre(kOpenPoints));
+  for (ecm::Row& row : data.groups[0].rows) row.censored = row.heads == 4;
+  EXPECT_THAT(Legend(CapacityFigure(data)->panels[0]), Contains("4 heads"));  // also where all its points are open
 }
 
 TEST(HeadsFigureTest, OneSequenceLengthALineForEachWidth) {

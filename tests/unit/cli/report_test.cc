@@ -142,6 +142,19 @@ TEST(ReportHtmlTest, HoldsCapacitiesFitsAndWhyAFigureIsMissing) {
                     HasSubstr("Not drawn: this sweep measured no MLS."), HasSubstr("@media print")));
 }
 
+// Steps that follow the width: the longer budgets stand in one line, not in one for each width.
+TEST(ReportHtmlTest, LongerBudgetsAreMultiplesOfTheSmallest) {
+  figures::FigureData data = SyntheticData(
+      {.heads = {1}, .widths = {8, 16}, .lengths = {8}, .frozen = {"true"}, .budgets = {1000, 3000}}, 0.1);
+  for (ecm::Row& row : data.groups[0].rows) row.budget *= row.width / 8;
+  const std::string page = ReportHtml({}, data, {});
+  const size_t first = page.find("<td class=\"n\">8</td><td class=\"n\">1</td><td>1×</td>");
+  const size_t second = page.find("<td class=\"n\">8</td><td class=\"n\">1</td><td>3×</td>");
+  EXPECT_NE(first, std::string::npos) << page;
+  EXPECT_NE(second, std::string::npos);
+  EXPECT_EQ(page.find("<td></td>", first), std::string::npos);  // every line has both widths
+}
+
 TEST(FitSentencesTest, ClaimOnlyWhatTheNumbersShow) {
   figures::FigureData data = FittedData({.frozen = {"true"}});
   ecm::GroupFit& fit = data.fit.groups[0];
