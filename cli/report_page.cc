@@ -4,6 +4,7 @@
 #include <climits>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <set>
 #include <tuple>
 
@@ -17,7 +18,29 @@
 namespace capsweep::cli {
 namespace {
 
+constexpr size_t kMostFindings = 12;       // of an analysis
 constexpr size_t kMostCapacityRows = 400;  // of a group's table
+
+bool HasTopic(const figures::FigureData& data, Topic topic) {
+  return std::find(data.topics.begin(), data.topics.end(), topic) != data.topics.end();
+}
+
+// The analysis of a topic as a table and sentences; nothing where it was not read.
+std::optional<AnalysisView> ViewOf(const figures::FigureData& data, Topic topic) {
+  if (topic == Topic::kBits && data.bits) return BitsView(*data.bits);
+  if (topic == Topic::kAssoc && data.assoc) return AssocView(*data.assoc);
+  if (topic == Topic::kMinnet && data.minnet) return MinnetView(*data.minnet);
+  if (topic == Topic::kFamilies && data.families) return FamiliesView(*data.families);
+  return std::nullopt;
+}
+
+// A table and how to read it; what was found stands in the short section.
+std::string AnalysisSection(const AnalysisView& view, Topic topic) {
+  std::string out = HtmlHeading(2, TopicTitle(topic));
+  out += HtmlTable(view.header, view.rows);
+  for (const std::string& note : view.notes) out += HtmlParagraph(note);
+  return out;
+}
 
 std::string ProgressWords(const ReportFacts& facts) {
   const store::SweepProgress& progress = facts.progress;
@@ -31,19 +54,26 @@ std::string ProgressWords(const ReportFacts& facts) {
 std::string FactsTable(const ReportFacts& facts, const figures::FigureData& data) {
   std::set<std::tuple<int64_t, int64_t, int64_t>> architectures;
   for (const ecm::Measurement& m : data.measurements) architectures.insert({m.heads, m.width, m.seq_len});
-  return HtmlPairs(
-      {{"points", StrCat(FormatCount(facts.progress.points), " asked for, ", FormatCount(facts.progress.done),
-                         " measured, ", FormatCount(facts.progress.failed), " failed, ",
-                         FormatCount(facts.progress.pending + facts.progress.running), " to come")},
-       {"architectures",
+  std::vector<std::pair<std::string, std::string>> pairs = {
+      {"points", StrCat(FormatCount(facts.progress.points), " asked for, ", FormatCount(facts.progress.done),
+                        " measured, ", FormatCount(facts.progress.failed), " failed, ",
+                        FormatCount(facts.progress.pending + facts.progress.running), " to come")},
+      {"seeds", StrCat(facts.seeds)},
+      {"measure", facts.measure},
+      {"runs that ended with their budget", StrCat(FormatCount(facts.by_budget), " of ", FormatCount(facts.results))},
+      {"time of training", FormatDuration(facts.training_seconds)},
+      {"results", StrCat("from ", facts.first_result, " to ", facts.last_result)},
+      {"read from", facts.source}};
+  if (HasTopic(data, Topic::kCapacity)) {
+    std::string text =
         StrCat(FormatCount(static_cast<int64_t>(architectures.size())), " of heads, width and sequence length, in ",
-               data.groups.size(), data.groups.size() == 1 ? " recipe" : " recipes")},
-       {"seeds", StrCat(facts.seeds)},
-       {"measure", facts.measure},
-       {"runs that ended with their budget", StrCat(FormatCount(facts.by_budget), " of ", FormatCount(facts.results))},
-       {"time of training", FormatDuration(facts.training_seconds)},
-       {"results", StrCat("from ", facts.first_result, " to ", facts.last_result)},
-       {"read from", facts.source}});
+               data.groups.size(), data.groups.size() == 1 ? " recipe" : " recipes");
+    if (data.repeated_recipes > 0) {
+      StrAppend(&text, "; ", data.repeated_recipes, " more repeat some of them with another batch size");
+    }
+    pairs.insert(pairs.begin() + 1, {"architectures", text});
+  }
+  return HtmlPairs(pairs);
 }
 
 std::string DevicesTable(const ReportFacts& facts) {
@@ -136,6 +166,18 @@ std::string CapacitySection(const figures::FigureData& data) {
 
 std::string ShortSection(const ReportFacts& facts, const figures::FigureData& data) {
   std::string out;
+  for (const Topic topic : data.topics) {
+    const std::optional<AnalysisView> view = ViewOf(data, topic);
+    if (!view) continue;
+    out += HtmlHeading(3, TopicTitle(topic));
+    std::vector<std::string> shown = view->findings;
+    if (shown.size() > kMostFindings) {
+      shown.resize(kMostFindings);
+      shown.push_back(StrCat("The first ", kMostFindings, " of ", view->findings.size(),
+                             " sentences; `capsweep analyze` has all."));
+    }
+    out += HtmlList(shown);
+  }
   for (const ecm::GroupFit& group : data.fit.groups) {
     const std::string name = ShortGroupTitle(group.group, data.groups);
     if (!name.empty()) out += HtmlHeading(3, name);
@@ -176,6 +218,7 @@ std::vector<std::string> MissingSentences(const ReportFacts& facts, const figure
     sentences.push_back(
         StrCat(FormatCount(failure.points), failure.points == 1 ? " point" : " points", " failed: ", failure.reason));
   }
+  if (!HasTopic(data, Topic::kCapacity)) return sentences;
   size_t rows = 0, censored = 0, at_chance = 0, single = 0;
   bool budgets = false;  // several in one cell
   for (const ecm::Group& group : data.groups) {
@@ -208,7 +251,10 @@ std::vector<std::string> MissingSentences(const ReportFacts& facts, const figure
         "memorize is not known."));
   }
   if (data.libraries.empty()) {
-    sentences.emplace_back("This sweep measured no MLS, the largest library that is memorized whole.");
+    sentences.emplace_back(
+        "This sweep measured no MLS, the largest library that is memorized whole: a sweep with `measure: mls` in the "
+        "same "
+        "database does (sweeps/mls.yaml), and `capsweep report … --mls-from SWEEP` draws it here.");
   }
   return sentences;
 }
@@ -224,10 +270,15 @@ std::string ReportHtml(const ReportFacts& facts, const figures::FigureData& data
   body += DevicesTable(facts);
   body += HtmlHeading(3, StrCat("The sweep file, ", facts.file_name));
   StrAppend(&body, "<pre>", EscapeHtml(facts.text), "</pre>\n");
-  body += HtmlHeading(2, "Capacities");
-  body += CapacitySection(data);
-  body += HtmlHeading(2, "Fits");
-  body += FitSection(data);
+  if (HasTopic(data, Topic::kCapacity)) {
+    body += HtmlHeading(2, "Capacities");
+    body += CapacitySection(data);
+    body += HtmlHeading(2, "Fits");
+    body += FitSection(data);
+  }
+  for (const Topic topic : data.topics) {
+    if (const auto view = ViewOf(data, topic)) body += AnalysisSection(*view, topic);
+  }
   body += HtmlHeading(2, "Figures");
   body += FigureSection(drawn);
   StrAppend(&body, "<footer>", EscapeHtml(StrCat("Made at ", facts.made_at, " by ", facts.made_by, ".")),

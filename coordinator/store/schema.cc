@@ -264,6 +264,16 @@ CREATE TABLE searches (
 ) STRICT, WITHOUT ROWID;
 )sql";
 
+// Version 4: the prediction of an adaptive sweep.
+constexpr std::string_view kPredictions = R"sql(
+ALTER TABLE searches ADD COLUMN target TEXT NOT NULL DEFAULT '';     -- what is predicted
+ALTER TABLE searches ADD COLUMN rounds INTEGER NOT NULL DEFAULT 0;   -- that are over
+ALTER TABLE searches ADD COLUMN seconds REAL;                        -- that their runs took
+ALTER TABLE searches ADD COLUMN predicted REAL;                      -- items; NULL = no fit yet
+ALTER TABLE searches ADD COLUMN low REAL;                            -- its 95 % interval
+ALTER TABLE searches ADD COLUMN high REAL;
+)sql";
+
 absl::Status SyncPath(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) {
@@ -313,8 +323,11 @@ absl::Status ApplySteps(Database& db, int64_t current, const std::vector<Migrati
 }  // namespace
 
 const std::vector<Migration>& Migrations() {
-  static const std::vector<Migration>* const kMigrations = new std::vector<Migration>{
-      {1, std::string(kTables)}, {2, StrCat(kDropViews, kRecipes)}, {3, StrCat(kDropViews, kSearches, ViewsSql())}};
+  static const std::vector<Migration>* const kMigrations =
+      new std::vector<Migration>{{1, std::string(kTables)},
+                                 {2, StrCat(kDropViews, kRecipes)},
+                                 {3, StrCat(kDropViews, kSearches)},
+                                 {4, StrCat(kDropViews, kPredictions, ViewsSql())}};
   return *kMigrations;
 }
 
