@@ -100,7 +100,12 @@ TEST_F(WorldTest, AWorkerThatWasRefusedFindsItsCoordinatorSoonAfterItIsBack) {
   cluster.SubmitUntilTaken();
   const auto submitted = std::chrono::steady_clock::now();
   ASSERT_TRUE(cluster.WaitForDone(1, seconds(60)));
-  EXPECT_LT(std::chrono::steady_clock::now() - submitted, seconds(5));
+#ifdef CAPSWEEP_SANITIZED
+  constexpr seconds kSoon(30);
+#else
+  constexpr seconds kSoon(5);
+#endif
+  EXPECT_LT(std::chrono::steady_clock::now() - submitted, kSoon);
   ExpectUndisturbed(cluster);
 }
 
