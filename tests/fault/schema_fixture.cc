@@ -1,5 +1,6 @@
 // Writes the fixture of this checkout's schema version: tests/golden/schema/vN.db. Run once when a version is released,
-// never again: the files are what older programs wrote.   build/release/bin/schema_fixture tests/golden/schema/v3.db
+// never again: the files are what older programs wrote (then rewritten with small pages by VACUUM, to be small here).
+//   ninja -C build/release schema_fixture && build/release/bin/schema_fixture tests/golden/schema/v4.db
 #include <cmath>
 #include <cstdio>
 
