@@ -40,6 +40,7 @@ void AddDesignVerb(Verbs& verbs);    // design
 void AddSuggestVerb(Verbs& verbs);   // suggest
 void AddPlotVerb(Verbs& verbs);      // plot
 void AddReportVerb(Verbs& verbs);    // report
+void AddCertsVerb(Verbs& verbs);     // certs init
 void AddExecVerbs(Verbs& verbs);     // coordinator worker version
 
 // Everything: the verbs above, run on `arguments` (without the program's name). Returns the process exit code.

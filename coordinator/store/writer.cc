@@ -191,6 +191,7 @@ absl::Status Writer::TryCommit(const std::vector<core::Persist>& group) {
     return absl::OkStatus();
   }
   const int64_t now_ms = options_.clock->WallMillis();
+  const Instant start = std::chrono::steady_clock::now();
   ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(db_));
   RETURN_IF_ERROR(CheckOwnership());
   for (const core::Persist& batch : group) {
@@ -198,7 +199,12 @@ absl::Status Writer::TryCommit(const std::vector<core::Persist>& group) {
       RETURN_IF_ERROR(mutations_.Apply(mutation, now_ms));
     }
   }
+  const Instant written = std::chrono::steady_clock::now();
   RETURN_IF_ERROR(transaction.Commit());
+  if (options_.commit_timed) {
+    const Instant end = std::chrono::steady_clock::now();
+    options_.commit_timed(ToSeconds(end - start), ToSeconds(end - written));
+  }
   return CheckFile();
 }
 
