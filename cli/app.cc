@@ -15,7 +15,8 @@ constexpr char kDescription[] =
 constexpr char kFooter[] =
     "Start here:  capsweep run sweeps/quickstart.yaml\n"
     "Exit codes:  0 done, 1 failed, 2 bad usage or bad input, 3 coordinator unreachable\n"
-    "Environment: CAPSWEEP_DB, CAPSWEEP_COORDINATOR, CAPSWEEP_LOG, NO_COLOR";
+    "Environment: CAPSWEEP_DB, CAPSWEEP_COORDINATOR, CAPSWEEP_TLS_CA, CAPSWEEP_TOKEN_FILE,\n"
+    "             CAPSWEEP_LOG, NO_COLOR";
 
 // The chain of verbs that was chosen, for messages: "capsweep workers drain".
 std::string ChosenVerb(const CLI::App& app) {
@@ -96,6 +97,7 @@ int RunCommandLine(const std::vector<std::string>& arguments, Console& console) 
   AddAnalyzeVerb(verbs);
   AddReportVerb(verbs);
   AddRecoveryVerbs(verbs);
+  AddCertsVerb(verbs);
   AddExecVerbs(verbs);
   return verbs.Run(arguments, console);
 }

@@ -41,6 +41,7 @@ void AddSuggestVerb(Verbs& verbs);    // suggest
 void AddPlotVerb(Verbs& verbs);       // plot
 void AddReportVerb(Verbs& verbs);     // report
 void AddRecoveryVerbs(Verbs& verbs);  // backup doctor
+void AddCertsVerb(Verbs& verbs);      // certs init
 void AddExecVerbs(Verbs& verbs);      // coordinator worker version
 
 // Everything: the verbs above, run on `arguments` (without the program's name). Returns the process exit code.

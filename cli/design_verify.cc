@@ -52,9 +52,9 @@ absl::Status RunHere(const VerifyOptions& options, const std::string& database, 
   return absl::OkStatus();
 }
 
-absl::Status RunThere(const VerifyOptions& options, const std::string& address, const SweepSpec& sweep,
+absl::Status RunThere(const VerifyOptions& options, const RemoteOptions& coordinator, const SweepSpec& sweep,
                       Verification& verification, Console& console) {
-  ASSIGN_OR_RETURN(const auto remote, Remote::Connect(address));
+  ASSIGN_OR_RETURN(const auto remote, Remote::Connect(coordinator));
   v1::SubmitSweepRequest request;
   request.set_text(sweep.text);
   request.set_file_name(sweep.file_name);
@@ -205,10 +205,11 @@ absl::StatusOr<Verification> VerifyDesign(const VerifyOptions& options, const So
   const std::string flag = reader->Flag();
   reader.reset();
   const std::string place = flag.substr(flag.find(' ') + 1);
+  const RemoteOptions there{place, source.security};
   const bool here = flag.starts_with("--db ");
   RETURN_IF_ERROR(here ? RunHere(options, place, plan.sweep, plan.verification, console)
-                       : RunThere(options, place, plan.sweep, plan.verification, console));
-  ASSIGN_OR_RETURN(reader, here ? OpenFileSource(place) : OpenRemoteSource(place));
+                       : RunThere(options, there, plan.sweep, plan.verification, console));
+  ASSIGN_OR_RETURN(reader, here ? OpenFileSource(place) : OpenRemoteSource(there));
   RETURN_IF_ERROR(ReadRepeats(*reader, plan.verification));
   return std::move(plan.verification);
 }

@@ -3,6 +3,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <thread>
 
 #include "absl/strings/numbers.h"
@@ -96,13 +97,36 @@ core::WorkerView FromProto(const v1::WorkerStatus& status) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Remote>> Remote::Connect(const std::string& address, Duration patience) {
+void AddSecurityOptions(CLI::App& verb, ClientSecurity& security) {
+  verb.add_option("--tls-ca", security.tls_ca, "Speak TLS and trust this authority (also CAPSWEEP_TLS_CA)")
+      ->type_name("FILE");
+  verb.add_option("--token-file", security.token_file, "File with a token, mode 0600 (also CAPSWEEP_TOKEN_FILE)")
+      ->type_name("FILE");
+  verb.add_option("--tls-cert", security.tls_cert, "Client certificate (also CAPSWEEP_TLS_CERT)")->type_name("FILE");
+  verb.add_option("--tls-key", security.tls_key, "Its key, mode 0600 (also CAPSWEEP_TLS_KEY)")->type_name("FILE");
+}
+
+void AddRemoteOptions(CLI::App& verb, RemoteOptions& options) {
+  verb.add_option("--coordinator", options.address,
+                  StrCat("Coordinator (also CAPSWEEP_COORDINATOR; default ", kDefaultCoordinator, ")"))
+      ->type_name("HOST:PORT");
+  AddSecurityOptions(verb, options.security);
+}
+
+absl::StatusOr<std::unique_ptr<Remote>> Remote::Connect(const RemoteOptions& options, Duration patience) {
+  const char* from_environment = std::getenv("CAPSWEEP_COORDINATOR");
+  std::string address = options.address;
+  if (address.empty()) {
+    address = from_environment != nullptr && *from_environment != '\0' ? from_environment : kDefaultCoordinator;
+  }
   RETURN_IF_ERROR(ValidateAddress(address));
+  const ClientSecurity security = WithEnvironment(options.security);
+  ASSIGN_OR_RETURN(const auto credentials, MakeCredentials(security));
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // a proxy of the environment is for the web, not for the cluster
-  auto channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  auto channel = grpc::CreateCustomChannel(address, credentials, arguments);
   const auto deadline = std::chrono::system_clock::now() + patience;
   while (true) {
     const grpc_connectivity_state state = channel->GetState(/*try_to_connect=*/true);
@@ -110,10 +134,12 @@ absl::StatusOr<std::unique_ptr<Remote>> Remote::Connect(const std::string& addre
       break;
     }
     if (state == GRPC_CHANNEL_TRANSIENT_FAILURE || state == GRPC_CHANNEL_SHUTDOWN) {
-      return Unreachable(address, "connection refused or no such host");
+      return Unreachable(address, security.tls()
+                                      ? StrCat("connection or TLS handshake refused: ", ConnectionAdvice(security))
+                                      : "connection refused or no such host");
     }
     if (!channel->WaitForStateChange(state, deadline)) {
-      return Unreachable(address, StrCat("no answer within ", ToSeconds(patience), " s"));
+      return Unreachable(address, StrCat("no answer within ", ToSeconds(patience), " s; ", ConnectionAdvice(security)));
     }
   }
   std::unique_ptr<Remote> remote(new Remote(address));

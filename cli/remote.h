@@ -5,23 +5,33 @@
 #include <string>
 #include <vector>
 
+#include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "capsweep/v1/control.grpc.pb.h"
 #include "common/clock.h"
 #include "coordinator/core/core.h"
 #include "coordinator/store/reader.h"
+#include "proto/client_security.h"
 
 namespace capsweep::cli {
 
 inline constexpr char kDefaultCoordinator[] = "127.0.0.1:7171";
+
+// The flags as given; what is empty comes from the environment, the address last from the default.
+struct RemoteOptions {
+  std::string address;
+  ClientSecurity security;
+};
+void AddSecurityOptions(CLI::App& verb, ClientSecurity& security);  // --tls-ca, --token-file, --tls-cert, --tls-key
+void AddRemoteOptions(CLI::App& verb, RemoteOptions& options);      // these and --coordinator
 
 // A connection to a coordinator. Not thread-safe. Errors carry the coordinator's message; a coordinator that cannot be
 // reached (any more) is Unavailable and names the address.
 class Remote {
  public:
   // Waits up to `patience` for the connection; returns as soon as it is refused. InvalidArgument for an address that is
-  // not HOST:PORT.
-  static absl::StatusOr<std::unique_ptr<Remote>> Connect(const std::string& address,
+  // not HOST:PORT; the errors of MakeCredentials.
+  static absl::StatusOr<std::unique_ptr<Remote>> Connect(const RemoteOptions& options,
                                                          Duration patience = std::chrono::milliseconds(2500));
 
   const std::string& address() const { return address_; }

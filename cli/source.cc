@@ -157,14 +157,7 @@ void AddSourceOptions(CLI::App& verb, SourceOptions& options) {
       ->type_name("FILE");
   verb.add_option("--coordinator", options.coordinator, "Read through this coordinator (also CAPSWEEP_COORDINATOR)")
       ->type_name("HOST:PORT");
-}
-
-std::string CoordinatorAddress(const std::string& flag) {
-  if (!flag.empty()) {
-    return flag;
-  }
-  const std::string from_environment = Environment("CAPSWEEP_COORDINATOR");
-  return from_environment.empty() ? kDefaultCoordinator : from_environment;
+  AddSecurityOptions(verb, options.security);
 }
 
 absl::StatusOr<std::unique_ptr<Source>> OpenFileSource(const std::string& path) {
@@ -172,15 +165,16 @@ absl::StatusOr<std::unique_ptr<Source>> OpenFileSource(const std::string& path) 
   return std::make_unique<FileSource>(path, std::move(reader));
 }
 
-absl::StatusOr<std::unique_ptr<Source>> OpenRemoteSource(const std::string& address) {
-  ASSIGN_OR_RETURN(auto remote, Remote::Connect(address));
+absl::StatusOr<std::unique_ptr<Source>> OpenRemoteSource(const RemoteOptions& options) {
+  ASSIGN_OR_RETURN(auto remote, Remote::Connect(options));
   return std::make_unique<RemoteSource>(std::move(remote));
 }
 
 absl::StatusOr<std::unique_ptr<Source>> OpenSource(const SourceOptions& options) {
   SourceOptions chosen = options;
   if (chosen.database.empty() && chosen.coordinator.empty()) {
-    chosen = {Environment("CAPSWEEP_DB"), Environment("CAPSWEEP_COORDINATOR")};
+    chosen.database = Environment("CAPSWEEP_DB");
+    chosen.coordinator = Environment("CAPSWEEP_COORDINATOR");
     if (!chosen.database.empty() && !chosen.coordinator.empty()) {
       return absl::InvalidArgumentError(
           "CAPSWEEP_DB and CAPSWEEP_COORDINATOR are both set; say which with --db FILE or --coordinator HOST:PORT");
@@ -190,7 +184,7 @@ absl::StatusOr<std::unique_ptr<Source>> OpenSource(const SourceOptions& options)
     return absl::InvalidArgumentError("--db and --coordinator name two places to read from; give one of them");
   }
   if (!chosen.coordinator.empty()) {
-    return OpenRemoteSource(chosen.coordinator);
+    return OpenRemoteSource({chosen.coordinator, options.security});
   }
   if (!chosen.database.empty()) {
     return OpenFileSource(chosen.database);

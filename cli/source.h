@@ -8,20 +8,19 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
+#include "cli/remote.h"
 #include "coordinator/core/core.h"
 #include "coordinator/store/reader.h"
 
 namespace capsweep::cli {
 
-// The flags --db and --coordinator as given; "" = not given.
+// The flags --db, --coordinator and those of its TLS as given; "" = not given.
 struct SourceOptions {
   std::string database;
   std::string coordinator;
+  ClientSecurity security;
 };
 void AddSourceOptions(CLI::App& verb, SourceOptions& options);
-
-// The coordinator a verb that changes something talks to: the flag, else CAPSWEEP_COORDINATOR, else the default.
-std::string CoordinatorAddress(const std::string& flag);
 
 // Not thread-safe.
 class Source {
@@ -48,7 +47,7 @@ class Source {
 };
 
 absl::StatusOr<std::unique_ptr<Source>> OpenFileSource(const std::string& path);
-absl::StatusOr<std::unique_ptr<Source>> OpenRemoteSource(const std::string& address);
+absl::StatusOr<std::unique_ptr<Source>> OpenRemoteSource(const RemoteOptions& options);
 
 // The flag; else CAPSWEEP_DB or CAPSWEEP_COORDINATOR; else the one capsweep database of the current folder.
 // InvalidArgument if two are given, none, or the folder holds several.

@@ -148,17 +148,17 @@ void AddReadOptions(CLI::App& verb, ReadOptions& options) {
 void AddWorkerChange(Verbs& verbs, CLI::App* parent, const std::string& name, const std::string& description,
                      v1::ChangeWorkerRequest::Verb change, const std::string& said) {
   struct Options {
-    std::string worker, coordinator;
+    std::string worker;
+    RemoteOptions coordinator;
   };
   auto options = std::make_shared<Options>();
   CLI::App* verb = verbs.Add(name, description, StrCat("capsweep workers ", name, " node-7"), parent);
   verb->add_option("worker", options->worker, "The worker's name, as `capsweep workers` shows it")
       ->required()
       ->type_name("ID");
-  verb->add_option("--coordinator", options->coordinator, "Coordinator (also CAPSWEEP_COORDINATOR)")
-      ->type_name("HOST:PORT");
+  AddRemoteOptions(*verb, options->coordinator);
   verbs.SetAction(verb, [options, change, said](Console& console) -> absl::StatusOr<int> {
-    ASSIGN_OR_RETURN(const auto remote, Remote::Connect(CoordinatorAddress(options->coordinator)));
+    ASSIGN_OR_RETURN(const auto remote, Remote::Connect(options->coordinator));
     RETURN_IF_ERROR(remote->ChangeWorker(options->worker, change));
     console.out << options->worker << said << "\n";
     return kExitOk;
@@ -185,17 +185,17 @@ void AddStatusVerbs(Verbs& verbs) {
                   v1::ChangeWorkerRequest::REMOVE, " is removed; what it held goes to other workers");
 
   struct ExplainOptions {
-    std::string subject, coordinator;
+    std::string subject;
+    RemoteOptions coordinator;
   };
   auto explain = std::make_shared<ExplainOptions>();
   verb = verbs.Add("explain", "Why a sweep or point is not running", "capsweep explain quickstart");
   verb->add_option("subject", explain->subject, "A sweep's name, or a point's key or id")
       ->required()
       ->type_name("SWEEP|POINT");
-  verb->add_option("--coordinator", explain->coordinator, "Coordinator (also CAPSWEEP_COORDINATOR)")
-      ->type_name("HOST:PORT");
+  AddRemoteOptions(*verb, explain->coordinator);
   verbs.SetAction(verb, [explain](Console& console) -> absl::StatusOr<int> {
-    ASSIGN_OR_RETURN(const auto remote, Remote::Connect(CoordinatorAddress(explain->coordinator)));
+    ASSIGN_OR_RETURN(const auto remote, Remote::Connect(explain->coordinator));
     ASSIGN_OR_RETURN(const std::string text, remote->Explain(explain->subject));
     console.out << text << (text.ends_with('\n') ? "" : "\n");
     return kExitOk;

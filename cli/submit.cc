@@ -18,16 +18,11 @@ namespace capsweep::cli {
 namespace {
 
 struct SubmitOptions {
-  std::string spec, sweep, coordinator;
+  std::string spec, sweep;
+  RemoteOptions coordinator;
   bool dry_run = false;
   int32_t priority = 0;
 };
-
-void AddCoordinatorOption(CLI::App& verb, std::string& address) {
-  verb.add_option("--coordinator", address,
-                  StrCat("Coordinator (also CAPSWEEP_COORDINATOR; default ", kDefaultCoordinator, ")"))
-      ->type_name("HOST:PORT");
-}
 
 // The points that a search begins with, for a dry run.
 std::string FirstRunsText(const std::vector<PointSpec>& points) {
@@ -109,7 +104,7 @@ absl::StatusOr<int> Submit(const SubmitOptions& options, bool extend, Console& c
     return absl::InvalidArgumentError(StrCat(options.spec, ": is sweep '", spec.name, "', not '", options.sweep,
                                              "'; give it that name or extend '", spec.name, "'"));
   }
-  ASSIGN_OR_RETURN(const auto remote, Remote::Connect(CoordinatorAddress(options.coordinator)));
+  ASSIGN_OR_RETURN(const auto remote, Remote::Connect(options.coordinator));
   v1::SubmitSweepRequest request;
   request.set_text(spec.text);
   request.set_file_name(options.spec);
@@ -151,7 +146,7 @@ void AddSubmit(Verbs& verbs, const std::string& name, bool extend) {
   if (!extend) {
     verb->add_option("--priority", options->priority, "Higher runs first")->capture_default_str()->type_name("P");
   }
-  AddCoordinatorOption(*verb, options->coordinator);
+  AddRemoteOptions(*verb, options->coordinator);
   verbs.SetAction(verb, [options, extend](Console& console) { return Submit(*options, extend, console); });
 }
 
@@ -160,9 +155,9 @@ CLI::App* AddChange(Verbs& verbs, const std::string& name, const std::string& de
   auto options = std::make_shared<SubmitOptions>();
   CLI::App* verb = verbs.Add(name, description, StrCat("capsweep ", name, " quickstart"));
   verb->add_option("sweep", options->sweep, "The sweep's name")->required()->type_name("SWEEP");
-  AddCoordinatorOption(*verb, options->coordinator);
+  AddRemoteOptions(*verb, options->coordinator);
   verbs.SetAction(verb, [options, change](Console& console) -> absl::StatusOr<int> {
-    ASSIGN_OR_RETURN(const auto remote, Remote::Connect(CoordinatorAddress(options->coordinator)));
+    ASSIGN_OR_RETURN(const auto remote, Remote::Connect(options->coordinator));
     ASSIGN_OR_RETURN(const v1::ChangeSweepResponse response, remote->ChangeSweep(options->sweep, change));
     console.out << "sweep " << options->sweep << ": " << response.state() << ", "
                 << FormatCount(response.points_affected()) << " points affected\n";

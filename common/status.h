@@ -11,8 +11,8 @@ namespace capsweep {
 // Process exit codes of every binary.
 enum ExitCode : int { kExitOk = 0, kExitFailed = 1, kExitBadInput = 2, kExitUnreachable = 3 };
 
-// InvalidArgument, OutOfRange, NotFound, AlreadyExists, FailedPrecondition and PermissionDenied are the user's to mend
-// (2), Unavailable is 3, all others 1.
+// InvalidArgument, OutOfRange, NotFound, AlreadyExists, FailedPrecondition, PermissionDenied and Unauthenticated are
+// the user's to mend (2), Unavailable is 3, all others 1.
 ExitCode ExitCodeFor(const absl::Status& status);
 
 // The same code with `context: ` in front of the message. OK stays OK.

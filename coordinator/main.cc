@@ -24,6 +24,7 @@ struct Options {
   std::string database;
   std::string config;
   std::string log_level;
+  std::string log_format = "text";
   double lease_seconds = 30;
   service::ServerOptions server;
 };
@@ -33,12 +34,27 @@ void Declare(CLI::App& app, Options& options) {
   app.add_option("--listen", options.server.listen, "Address for workers and users, HOST:PORT or unix:/PATH")
       ->type_name("ADDR")
       ->capture_default_str();
+  app.add_option("--http", options.server.http, "Also serve JSON over HTTP and /metrics here, HOST:PORT")
+      ->type_name("ADDR");
+  app.add_option("--http-hosts", options.server.http_hosts,
+                 "Names, by commas, under which browsers may call --http beside addresses and the certificate's names")
+      ->type_name("NAMES");
   app.add_option("--lease-seconds", options.lease_seconds, "A worker silent for this long loses what it holds")
       ->check(CLI::Range(1.0, 86400.0))
       ->capture_default_str();
+  service::TransportOptions& transport = options.server.transport;
+  app.add_option("--tls-cert", transport.tls_cert, "Serve TLS with this certificate (`capsweep certs init` makes all)")
+      ->type_name("FILE");
+  app.add_option("--tls-key", transport.tls_key, "The certificate's key, mode 0600")->type_name("FILE");
+  app.add_option("--tokens", transport.tokens, "Tokens and their roles, mode 0600; read anew when the file changes")
+      ->type_name("FILE");
+  app.add_option("--tls-client-ca", transport.tls_client_ca,
+                 "Client certificates of this authority speak for the role in their subject's OU")
+      ->type_name("FILE");
   app.add_flag("--i-know-this-is-insecure", options.server.allow_insecure_network,
-               "Allow addresses that other machines can reach; there is no encryption and no password");
+               "Allow addresses that other machines can reach without TLS: no encryption and no password");
   app.add_option("--log-level", options.log_level, "trace, debug, info, warning, error or off");
+  app.add_option("--log-format", options.log_format, "text or json (a line each)")->capture_default_str();
   app.add_option("--config", options.config, "YAML file with these options as keys; the command line wins")
       ->type_name("FILE");
   app.set_version_flag("--version", BuildInfo());
@@ -115,6 +131,9 @@ int Serve(const Options& options) {
   // Programs wait for this line; it is the only one on standard output.
   std::printf("capsweep-coordinator: serving %s on %s\n", options.database.c_str(), (*server)->address().c_str());
   std::fflush(stdout);
+  if (const std::string http = (*server)->http_address(); !http.empty()) {
+    spdlog::info("HTTP on {}", http);
+  }
 
   int signal = 0;
   sigwait(&stop_signals, &signal);
@@ -145,7 +164,7 @@ int Main(int argc, char** argv) {
   if (options.database.empty()) {
     return Fail(absl::InvalidArgumentError("--db is required: give the database file, as in --db capsweep.db"));
   }
-  if (absl::Status status = InitLogging("capsweep-coordinator", options.log_level); !status.ok()) {
+  if (absl::Status status = InitLogging("capsweep-coordinator", options.log_level, options.log_format); !status.ok()) {
     return Fail(status);
   }
   return Serve(options);

@@ -46,6 +46,11 @@ void HandleSignals() {
 
 void AddOptions(CLI::App& app, CommandLine& line) {
   app.add_option("--coordinator", line.coordinator, "Address of the coordinator, host:port")->required();
+  app.add_option("--tls-ca", line.security.tls_ca, "Speak TLS and trust this authority (also CAPSWEEP_TLS_CA)");
+  app.add_option("--token-file", line.security.token_file,
+                 "File with a worker's token, mode 0600 (also CAPSWEEP_TOKEN_FILE)");
+  app.add_option("--tls-cert", line.security.tls_cert, "Client certificate (also CAPSWEEP_TLS_CERT)");
+  app.add_option("--tls-key", line.security.tls_key, "Its key, mode 0600 (also CAPSWEEP_TLS_KEY)");
   app.add_option("--devices", line.devices, "auto, all, cpu, cpu:N (N trainers of one core) or cuda:0,1")
       ->capture_default_str();
   app.add_option("--labels", line.labels, "What this worker is, k=v (repeatable)");
@@ -67,6 +72,7 @@ void AddOptions(CLI::App& app, CommandLine& line) {
   app.add_flag("--i-know-this-is-insecure", line.insecure,
                "Allow a coordinator that is not on this host, in plain text");
   app.add_option("--log-level", line.log_level, "trace, debug, info, warning, error or off");
+  app.add_option("--log-format", line.log_format, "text or json (a line each)")->capture_default_str();
   app.set_version_flag("--version", capsweep::BuildInfo());
 }
 
@@ -86,7 +92,9 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? capsweep::kExitOk : capsweep::kExitBadInput;
   }
-  if (absl::Status status = capsweep::InitLogging("capsweep-worker", line.log_level); !status.ok()) return Fail(status);
+  if (absl::Status status = capsweep::InitLogging("capsweep-worker", line.log_level, line.log_format); !status.ok()) {
+    return Fail(status);
+  }
   absl::StatusOr<std::unique_ptr<Agent>> agent = capsweep::agent::CreateFromCommandLine(line);
   if (!agent.ok()) return Fail(agent.status());
   running = agent->get();

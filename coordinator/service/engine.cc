@@ -19,6 +19,7 @@
 #include "common/sweep/parse.h"
 #include "common/text.h"
 #include "coordinator/plan/search.h"
+#include "coordinator/service/event_log.h"
 #include "coordinator/service/planner.h"
 #include "coordinator/service/store_reports.h"
 
@@ -70,6 +71,7 @@ struct Engine::Impl {
   Instant Now() const { return options.clock->Now(); }
 
   const EngineOptions options;
+  Metrics metrics;
   StoreReports reports;
   std::unique_ptr<store::Store> store;
   std::unique_ptr<DetailsCache> details;
@@ -85,6 +87,7 @@ struct Engine::Impl {
 
   mutable Mutex mu;
   core::Core core ABSL_GUARDED_BY(mu);
+  core::Ticket last_ticket ABSL_GUARDED_BY(mu) = 0;
   absl::flat_hash_map<core::Token, SyncDone> open_syncs ABSL_GUARDED_BY(mu);
   absl::flat_hash_map<core::Token, AdminDone> open_changes ABSL_GUARDED_BY(mu);
 
@@ -106,6 +109,10 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
     self->reports.Push(core::StoreUnwritable{std::string(status.message())});
   };
   store_options.writable = [self] { self->reports.Push(core::StoreWritable{}); };
+  store_options.commit_timed = [self](double commit_seconds, double fsync_seconds) {
+    self->metrics.commit_seconds.Observe(commit_seconds);
+    self->metrics.fsync_seconds.Observe(fsync_seconds);
+  };
   store_options.fatal = [self](const absl::Status& status) { self->reports.PushFatal(status); };
   ASSIGN_OR_RETURN(impl->store, store::Store::Open(self->options.database, std::move(store_options)));
   ASSIGN_OR_RETURN(impl->reader, store::Reader::Open(impl->store->path()));
@@ -167,6 +174,9 @@ void Engine::Impl::AnswerOpenCalls(const absl::Status& status) {
 void Engine::Impl::ApplyLocked(const core::Event& event, Ready& ready) {
   for (core::Effect& effect : core.Apply(event, Now())) {
     if (auto* batch = std::get_if<core::Persist>(&effect)) {
+      metrics.CountMutations(*batch);
+      LogBatch(*batch);
+      last_ticket = batch->ticket;
       // Under the lock, so that batches reach the store in the order of their tickets. It only queues.
       store->Enqueue(std::move(*batch));
     } else if (auto* sync = std::get_if<core::SyncReply>(&effect)) {
@@ -526,6 +536,22 @@ double Engine::UptimeSeconds() const {
 absl::Status Engine::Flush() {
   return impl_->store->Flush();
 }
+void Engine::Audit(core::Audit row) {
+  core::Persist batch{.mutations = {std::move(row)}};
+  LogBatch(batch);
+  MutexLock lock(&impl_->mu);
+  // With the last batch's ticket: that this row is on disk says of the core's batches what their own commit says.
+  batch.ticket = impl_->last_ticket;
+  impl_->store->Enqueue(std::move(batch));
+}
+
+Metrics& Engine::metrics() {
+  return impl_->metrics;
+}
+const Clock& Engine::clock() const {
+  return *impl_->options.clock;
+}
+
 store::Store& Engine::store() {
   return *impl_->store;
 }

@@ -17,6 +17,7 @@
 #include "common/clock.h"
 #include "coordinator/core/core.h"
 #include "coordinator/service/details_cache.h"
+#include "coordinator/service/metrics.h"
 #include "coordinator/store/reader.h"
 #include "coordinator/store/store.h"
 
@@ -97,6 +98,11 @@ class Engine {
   // Beside EngineOptions::on_store_health; called at once with the present health. Null takes it off again; when that
   // returns, the old listener is not running.
   void SetHealthListener(std::function<void(const absl::Status&)> listener);
+
+  // Queues a row of `events`. Never blocks.
+  void Audit(core::Audit row);
+  Metrics& metrics();
+  const Clock& clock() const;
 
   store::Store& store();
   store::Reader& reader();  // thread-safe through an internal mutex: see ReadLocked

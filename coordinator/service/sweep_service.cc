@@ -1,343 +1,67 @@
 #include "coordinator/service/sweep_service.h"
 
-#include <unistd.h>
-
-#include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <string>
 #include <utility>
-#include <vector>
 
-#include "common/build_info.h"
-#include "common/status.h"
 #include "common/text.h"
-#include "coordinator/service/limits.h"
-#include "coordinator/service/sync_request.h"
-#include "coordinator/service/table_reply.h"
 #include "proto/convert.h"
 
 namespace capsweep::service {
 namespace {
 
-constexpr size_t kMaxWaitingCalls = 256;  // per pool
-
-absl::Status CheckLength(std::string_view field, const std::string& text, size_t max_bytes) {
-  return text.size() <= max_bytes
-             ? absl::OkStatus()
-             : Bad(field, StrCat("has ", text.size(), " bytes; at most ", max_bytes, " are allowed"));
-}
-
-absl::Status CheckName(std::string_view field, const std::string& name) {
-  if (name.empty()) {
-    return Bad(field, "is empty");
+// "ipv4:10.0.0.7:4711" -> "10.0.0.7:4711", "ipv6:%5B::1%5D:4711" -> "[::1]:4711", "unix:…" -> "unix".
+std::string PeerText(std::string peer) {
+  if (peer.rfind("unix", 0) == 0) {
+    return "unix";
   }
-  return CheckLength(field, name, kMaxNameBytes);
-}
-
-absl::Status DoSubmit(Engine& engine, const v1::SubmitSweepRequest& request, bool extend,
-                      v1::SubmitSweepResponse* response) {
-  RETURN_IF_ERROR(CheckLength("text", request.text(), kMaxSweepFileBytes));
-  RETURN_IF_ERROR(CheckLength("file_name", request.file_name(), 4096));
-  RETURN_IF_ERROR(CheckLength("folder", request.folder(), 4096));
-  if (!request.folder().empty() && request.folder()[0] != '/') return Bad("folder", "is not absolute");
-  if (request.priority() < -kMaxPriority || request.priority() > kMaxPriority) {
-    return Bad("priority", StrCat(request.priority(), " is not in -", kMaxPriority, "..", kMaxPriority));
-  }
-  const std::string file = request.file_name().empty() ? "sweep" : request.file_name();
-  ASSIGN_OR_RETURN(const SubmitCounts counts, engine.Submit(request.text(), file, request.priority(), extend,
-                                                            request.dry_run(), request.folder()));
-  response->set_sweep(counts.sweep);
-  response->set_points(counts.points);
-  response->set_new_points(counts.new_points);
-  response->set_known_points(counts.known_points);
-  response->set_done_points(counts.done_points);
-  response->set_shapes(counts.shapes);
-  response->set_estimated_core_seconds(counts.estimated_core_seconds);
-  response->set_estimated_seconds(std::max(0.0, counts.estimated_seconds));
-  response->set_searches(counts.searches);
-  return absl::OkStatus();
-}
-
-absl::StatusOr<core::SweepVerb> VerbOf(v1::ChangeSweepRequest::Verb verb) {
-  switch (verb) {
-    case v1::ChangeSweepRequest::PAUSE:
-      return core::SweepVerb::kPause;
-    case v1::ChangeSweepRequest::RESUME:
-      return core::SweepVerb::kResume;
-    case v1::ChangeSweepRequest::CANCEL:
-      return core::SweepVerb::kCancel;
-    case v1::ChangeSweepRequest::RETRY_FAILED:
-      return core::SweepVerb::kRetryFailed;
-    default:
-      return Bad("verb", StrCat(static_cast<int>(verb), " is none of PAUSE, RESUME, CANCEL, RETRY_FAILED"));
-  }
-}
-
-absl::StatusOr<core::WorkerVerb> VerbOf(v1::ChangeWorkerRequest::Verb verb) {
-  switch (verb) {
-    case v1::ChangeWorkerRequest::DRAIN:
-      return core::WorkerVerb::kDrain;
-    case v1::ChangeWorkerRequest::REMOVE:
-      return core::WorkerVerb::kRemove;
-    default:
-      return Bad("verb", StrCat(static_cast<int>(verb), " is none of DRAIN, REMOVE"));
-  }
-}
-
-void FillSweep(const core::SweepCounts& sweep, v1::SweepStatus* out) {
-  out->set_sweep(sweep.name);
-  out->set_state(std::string(core::ToWord(sweep.state)));
-  out->set_reason(sweep.reason);
-  out->set_points(sweep.points);
-  out->set_done(sweep.done);
-  out->set_failed(sweep.failed);
-  out->set_running(sweep.running);
-  out->set_pending(sweep.pending);
-  out->set_rate_per_second(sweep.rate_per_second);
-  out->set_eta_seconds(sweep.eta_seconds);
-  out->set_architectures(sweep.cells);
-  out->set_architectures_settled(sweep.cells_settled);
-}
-
-void FillWorker(const core::WorkerView& worker, v1::WorkerStatus* out) {
-  out->set_worker(worker.worker.value());
-  out->set_host(worker.host);
-  out->set_state(std::string(core::ToWord(worker.state)));
-  out->set_last_seen_seconds(worker.last_seen_seconds);
-  out->set_reason(worker.reason);
-  for (const core::DeviceView& device : worker.devices) {
-    v1::DeviceStatus* row = out->add_devices();
-    row->set_device(device.name);
-    row->set_kind(device.kind);
-    row->set_state(device.state);
-    row->set_slots(device.slots);
-    row->set_running(device.running);
-    row->set_points_done(device.points_done);
-    row->set_reason(device.reason);
-  }
-}
-
-absl::Status ListSweepsInto(const Engine& engine, const std::string& name, v1::ListSweepsResponse* response) {
-  std::vector<std::string> names;
-  for (const core::SweepCounts& sweep : engine.Sweeps()) {
-    names.push_back(sweep.name);
-    if (name.empty() || name == sweep.name) {
-      FillSweep(sweep, response->add_sweeps());
+  const size_t scheme = peer.find(':');
+  peer.erase(0, scheme == std::string::npos ? 0 : scheme + 1);
+  for (const auto& [escaped, plain] : {std::pair{"%5B", "["}, {"%5D", "]"}}) {
+    if (const size_t at = peer.find(escaped); at != std::string::npos) {
+      peer.replace(at, 3, plain);
     }
   }
-  if (!name.empty() && response->sweeps_size() == 0) {
-    names.resize(std::min<size_t>(names.size(), 10));
-    return absl::NotFoundError(
-        StrCat("no sweep '", name, "'; there are: ", names.empty() ? "none" : StrJoin(names, ", ")));
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<store::QueryLimits> LimitsOf(int64_t max_rows, double max_seconds, std::string_view rows_field) {
-  if (max_rows < 0) {
-    return Bad(rows_field, StrCat(max_rows, " is negative; 0 means the server's limit"));
-  }
-  if (!std::isfinite(max_seconds) || max_seconds < 0) {
-    return Bad("max_seconds", StrCat(max_seconds, " is not a number of seconds; 0 means the server's limit"));
-  }
-  store::QueryLimits limits;
-  limits.max_bytes = kMaxReplyBytes;
-  limits.max_rows = max_rows == 0 ? limits.max_rows : std::min(max_rows, limits.max_rows);
-  limits.max_time = FromSeconds(max_seconds == 0 ? kMaxQuerySeconds : std::min(max_seconds, kMaxQuerySeconds));
-  return limits;
-}
-
-// Ids are positive, so 0 starts at the first row.
-absl::StatusOr<int64_t> PointOfToken(const std::string& token) {
-  int64_t point = 0;
-  if (!token.empty()) {
-    const auto [end, error] = std::from_chars(token.data(), token.data() + token.size(), point);
-    if (error != std::errc() || end != token.data() + token.size() || point < 0) {
-      return Bad("page_token", "was not given out by this coordinator; leave it empty for the first page");
-    }
-  }
-  return point;
-}
-
-absl::Status FillPage(const store::Table& table, v1::TableResponse* response) {
-  ASSIGN_OR_RETURN(const size_t written, FillTable(table, response));
-  const auto column = std::find(table.columns.begin(), table.columns.end(), "point_id");
-  if (column == table.columns.end()) {
-    return absl::InternalError("v_results has no column point_id");
-  }
-  if (response->truncated() && written > 0) {
-    const store::Cell& last = table.rows[written - 1][static_cast<size_t>(column - table.columns.begin())];
-    response->set_next_page_token(StrCat(std::get<int64_t>(last)));
-  }
-  response->set_truncated(false);  // nothing is lost: the next page has it
-  return absl::OkStatus();
+  return peer;
 }
 
 }  // namespace
 
-SweepService::SweepService(Engine* engine)
-    : engine_(engine),
-      submit_pool_(2, kMaxWaitingCalls),
-      change_pool_(4, kMaxWaitingCalls),
-      read_pool_(4, kMaxWaitingCalls) {}
-
-absl::StatusOr<std::unique_ptr<SweepService>> SweepService::Create(Engine* engine) {
-  std::unique_ptr<SweepService> service(new SweepService(engine));
-  for (LockedReader* locked : {&service->queries_, &service->results_}) {
-    MutexLock lock(&locked->mu);
-    ASSIGN_OR_RETURN(locked->reader, store::Reader::Open(engine->store().path()));
+Credentials CredentialsOf(const grpc::CallbackServerContext& context) {
+  Credentials credentials{.peer = PeerText(context.peer())};
+  const auto& headers = context.client_metadata();
+  if (const auto header = headers.find("authorization"); header != headers.end()) {
+    credentials.authorization.assign(header->second.data(), header->second.size());
   }
-  return service;
+  if (const auto connection = context.auth_context(); connection != nullptr && connection->IsPeerAuthenticated()) {
+    const auto certificates = connection->FindPropertyValues(GRPC_X509_PEM_CERT_PROPERTY_NAME);
+    if (!certificates.empty()) {
+      credentials.certificate.assign(certificates[0].data(), certificates[0].size());
+    }
+  }
+  return credentials;
 }
 
-grpc::ServerUnaryReactor* SweepService::Answer(grpc::CallbackServerContext* context, const absl::Status& status) {
+grpc::ServerUnaryReactor* SweepService::Serve(std::string_view path, grpc::CallbackServerContext* context,
+                                              const google::protobuf::Message& request,
+                                              google::protobuf::Message* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpc(status));
-  return reactor;
-}
-
-grpc::ServerUnaryReactor* SweepService::RunOn(TaskPool& pool, grpc::CallbackServerContext* context,
-                                              std::function<absl::Status()> work) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const bool posted = pool.Post([context, reactor, work = std::move(work)] {
-    // Whoever gave up while the call waited in the queue does not want the work done.
-    reactor->Finish(context->IsCancelled() ? grpc::Status::CANCELLED : ToGrpc(work()));
-  });
-  if (!posted) {
-    reactor->Finish(ToGrpc(absl::ResourceExhaustedError(
-        StrCat("more than ", kMaxWaitingCalls, " calls of this kind are waiting; try again later"))));
+  const auto finish = [this, reactor](const absl::Status& status) {
+    metrics_->grpc_verbs[static_cast<size_t>(status.code()) % kStatusCodes].Add();
+    reactor->Finish(ToGrpc(status));
+  };
+  const UserVerb* const verb = verbs_->Find(path);
+  if (verb == nullptr) {
+    finish(absl::UnimplementedError(StrCat("there is no verb ", path)));
+    return reactor;
   }
-  return reactor;
-}
-
-grpc::ServerUnaryReactor* SweepService::SubmitSweep(grpc::CallbackServerContext* context,
-                                                    const v1::SubmitSweepRequest* request,
-                                                    v1::SubmitSweepResponse* response) {
-  return RunOn(submit_pool_, context,
-               [this, request, response] { return DoSubmit(*engine_, *request, false, response); });
-}
-
-grpc::ServerUnaryReactor* SweepService::ExtendSweep(grpc::CallbackServerContext* context,
-                                                    const v1::SubmitSweepRequest* request,
-                                                    v1::SubmitSweepResponse* response) {
-  return RunOn(submit_pool_, context,
-               [this, request, response] { return DoSubmit(*engine_, *request, true, response); });
-}
-
-grpc::ServerUnaryReactor* SweepService::ChangeSweep(grpc::CallbackServerContext* context,
-                                                    const v1::ChangeSweepRequest* request,
-                                                    v1::ChangeSweepResponse* response) {
-  return RunOn(change_pool_, context, [this, request, response]() -> absl::Status {
-    RETURN_IF_ERROR(CheckName("sweep", request->sweep()));
-    ASSIGN_OR_RETURN(const core::SweepVerb verb, VerbOf(request->verb()));
-    ASSIGN_OR_RETURN(const Engine::Changed changed, engine_->ChangeSweep(request->sweep(), verb));
-    response->set_state(changed.state);
-    response->set_points_affected(changed.points_affected);
-    return absl::OkStatus();
-  });
-}
-
-grpc::ServerUnaryReactor* SweepService::ChangeWorker(grpc::CallbackServerContext* context,
-                                                     const v1::ChangeWorkerRequest* request,
-                                                     v1::ChangeWorkerResponse*) {
-  return RunOn(change_pool_, context, [this, request]() -> absl::Status {
-    if (!IsWorkerId(request->worker())) {
-      return Bad("worker", "is not a worker's id ([A-Za-z0-9._:@-], 1 to 128 characters)");
-    }
-    ASSIGN_OR_RETURN(const core::WorkerVerb verb, VerbOf(request->verb()));
-    return engine_->ChangeWorker(request->worker(), verb);
-  });
-}
-
-grpc::ServerUnaryReactor* SweepService::ListSweeps(grpc::CallbackServerContext* context,
-                                                   const v1::ListSweepsRequest* request,
-                                                   v1::ListSweepsResponse* response) {
-  return Answer(context, ListSweepsInto(*engine_, request->sweep(), response));
-}
-
-grpc::ServerUnaryReactor* SweepService::ListWorkers(grpc::CallbackServerContext* context, const v1::ListWorkersRequest*,
-                                                    v1::ListWorkersResponse* response) {
-  for (const core::WorkerView& worker : engine_->Workers()) {
-    FillWorker(worker, response->add_workers());
+  const absl::StatusOr<Caller> caller = verbs_->Admit(*verb, CredentialsOf(*context));
+  if (!caller.ok()) {
+    finish(caller.status());
+    return reactor;
   }
-  return Answer(context, absl::OkStatus());
-}
-
-grpc::ServerUnaryReactor* SweepService::Query(grpc::CallbackServerContext* context, const v1::QueryRequest* request,
-                                              v1::TableResponse* response) {
-  return RunOn(read_pool_, context, [this, request, response]() -> absl::Status {
-    RETURN_IF_ERROR(CheckLength("sql", request->sql(), kMaxSqlBytes));
-    ASSIGN_OR_RETURN(const store::QueryLimits limits,
-                     LimitsOf(request->max_rows(), request->max_seconds(), "max_rows"));
-    MutexLock lock(&queries_.mu);
-    const absl::StatusOr<store::Table> table = queries_.reader->Query(request->sql(), limits);
-    if (absl::IsPermissionDenied(table.status())) {
-      // PERMISSION_DENIED is kept for who may call; here nobody may.
-      return absl::FailedPreconditionError(table.status().message());
-    }
-    RETURN_IF_ERROR(table.status());
-    return FillTable(*table, response).status();
-  });
-}
-
-grpc::ServerUnaryReactor* SweepService::ListResults(grpc::CallbackServerContext* context,
-                                                    const v1::ListResultsRequest* request,
-                                                    v1::TableResponse* response) {
-  return RunOn(read_pool_, context, [this, request, response]() -> absl::Status {
-    RETURN_IF_ERROR(CheckName("sweep", request->sweep()));
-    RETURN_IF_ERROR(CheckLength("where", request->where(), kMaxSqlBytes));
-    ASSIGN_OR_RETURN(store::QueryLimits limits, LimitsOf(request->page_size(), 0, "page_size"));
-    limits.max_rows = std::min(limits.max_rows, kMaxPageRows);
-    ASSIGN_OR_RETURN(const int64_t after, PointOfToken(request->page_token()));
-    MutexLock lock(&results_.mu);
-    const absl::StatusOr<store::Table> table =
-        results_.reader->Results(request->sweep(), request->where(), after, limits);
-    if (absl::IsPermissionDenied(table.status())) {
-      return absl::FailedPreconditionError(table.status().message());
-    }
-    RETURN_IF_ERROR(table.status());
-    return FillPage(*table, response);
-  });
-}
-
-grpc::ServerUnaryReactor* SweepService::StoreFit(grpc::CallbackServerContext* context,
-                                                 const v1::StoreFitRequest* request, v1::StoreFitResponse* response) {
-  return RunOn(change_pool_, context, [this, request, response]() -> absl::Status {
-    RETURN_IF_ERROR(CheckLength("sweep", request->sweep(), kMaxNameBytes));
-    RETURN_IF_ERROR(CheckLength("fit_json", request->fit_json(), kMaxFitBytes));
-    RETURN_IF_ERROR(CheckLength("settings_json", request->settings_json(), kMaxFitBytes));
-    if (request->fit_json().empty()) {
-      return Bad("fit_json", "is empty");
-    }
-    ASSIGN_OR_RETURN(const int64_t id,
-                     engine_->store().AddFit(request->sweep(), request->fit_json(), request->settings_json()));
-    response->set_fit_id(id);
-    return absl::OkStatus();
-  });
-}
-
-grpc::ServerUnaryReactor* SweepService::Explain(grpc::CallbackServerContext* context, const v1::ExplainRequest* request,
-                                                v1::ExplainResponse* response) {
-  return RunOn(read_pool_, context, [this, request, response]() -> absl::Status {
-    RETURN_IF_ERROR(CheckName("subject", request->subject()));
-    ASSIGN_OR_RETURN(*response->mutable_text(), engine_->Explain(request->subject()));
-    return absl::OkStatus();
-  });
-}
-
-grpc::ServerUnaryReactor* SweepService::GetServerInfo(grpc::CallbackServerContext* context,
-                                                      const v1::GetServerInfoRequest*,
-                                                      v1::GetServerInfoResponse* response) {
-  const absl::Status health = engine_->StoreHealth();
-  response->set_version(BuildInfo());
-  response->set_database_id(engine_->database_id());
-  response->set_database_path(engine_->store().path());
-  response->set_pid(getpid());
-  response->set_store_writable(health.ok());
-  response->set_store_error(std::string(health.message()));
-  response->set_uptime_seconds(engine_->UptimeSeconds());
-  return Answer(context, absl::OkStatus());
+  verbs_->Run(
+      *verb, *caller, request, response, [context] { return context->IsCancelled(); }, finish);
+  return reactor;
 }
 
 }  // namespace capsweep::service

@@ -1,68 +1,71 @@
-// The users' verbs on the wire. What reads memory answers on gRPC's threads; what blocks goes to a pool, so that no
-// user's call can delay a worker's.
+// The users' verbs over gRPC.
 #pragma once
 
-#include <functional>
-#include <memory>
-
-#include "absl/status/statusor.h"
 #include "capsweep/v1/control.grpc.pb.h"
-#include "common/mutex.h"
-#include "coordinator/service/engine.h"
-#include "coordinator/service/task_pool.h"
+#include "coordinator/service/metrics.h"
+#include "coordinator/service/user_verbs.h"
 
 namespace capsweep::service {
 
+// Who calls, from what gRPC knows of the connection and the headers.
+Credentials CredentialsOf(const grpc::CallbackServerContext& context);
+
 class SweepService final : public v1::SweepService::CallbackService {
  public:
-  // `engine` must outlive every call. Errors: those of store::Reader::Open.
-  static absl::StatusOr<std::unique_ptr<SweepService>> Create(Engine* engine);
+  // Both must outlive every call.
+  SweepService(UserVerbs* verbs, Metrics* metrics) : verbs_(verbs), metrics_(metrics) {}
 
   grpc::ServerUnaryReactor* SubmitSweep(grpc::CallbackServerContext* context, const v1::SubmitSweepRequest* request,
-                                        v1::SubmitSweepResponse* response) override;
+                                        v1::SubmitSweepResponse* response) override {
+    return Serve("/capsweep.v1.SweepService/SubmitSweep", context, *request, response);
+  }
   grpc::ServerUnaryReactor* ExtendSweep(grpc::CallbackServerContext* context, const v1::SubmitSweepRequest* request,
-                                        v1::SubmitSweepResponse* response) override;
+                                        v1::SubmitSweepResponse* response) override {
+    return Serve("/capsweep.v1.SweepService/ExtendSweep", context, *request, response);
+  }
   grpc::ServerUnaryReactor* ChangeSweep(grpc::CallbackServerContext* context, const v1::ChangeSweepRequest* request,
-                                        v1::ChangeSweepResponse* response) override;
+                                        v1::ChangeSweepResponse* response) override {
+    return Serve("/capsweep.v1.SweepService/ChangeSweep", context, *request, response);
+  }
   grpc::ServerUnaryReactor* ListSweeps(grpc::CallbackServerContext* context, const v1::ListSweepsRequest* request,
-                                       v1::ListSweepsResponse* response) override;
+                                       v1::ListSweepsResponse* response) override {
+    return Serve("/capsweep.v1.SweepService/ListSweeps", context, *request, response);
+  }
   grpc::ServerUnaryReactor* ListWorkers(grpc::CallbackServerContext* context, const v1::ListWorkersRequest* request,
-                                        v1::ListWorkersResponse* response) override;
+                                        v1::ListWorkersResponse* response) override {
+    return Serve("/capsweep.v1.SweepService/ListWorkers", context, *request, response);
+  }
   grpc::ServerUnaryReactor* ChangeWorker(grpc::CallbackServerContext* context, const v1::ChangeWorkerRequest* request,
-                                         v1::ChangeWorkerResponse* response) override;
+                                         v1::ChangeWorkerResponse* response) override {
+    return Serve("/capsweep.v1.SweepService/ChangeWorker", context, *request, response);
+  }
   grpc::ServerUnaryReactor* Query(grpc::CallbackServerContext* context, const v1::QueryRequest* request,
-                                  v1::TableResponse* response) override;
+                                  v1::TableResponse* response) override {
+    return Serve("/capsweep.v1.SweepService/Query", context, *request, response);
+  }
   grpc::ServerUnaryReactor* ListResults(grpc::CallbackServerContext* context, const v1::ListResultsRequest* request,
-                                        v1::TableResponse* response) override;
+                                        v1::TableResponse* response) override {
+    return Serve("/capsweep.v1.SweepService/ListResults", context, *request, response);
+  }
   grpc::ServerUnaryReactor* StoreFit(grpc::CallbackServerContext* context, const v1::StoreFitRequest* request,
-                                     v1::StoreFitResponse* response) override;
+                                     v1::StoreFitResponse* response) override {
+    return Serve("/capsweep.v1.SweepService/StoreFit", context, *request, response);
+  }
   grpc::ServerUnaryReactor* Explain(grpc::CallbackServerContext* context, const v1::ExplainRequest* request,
-                                    v1::ExplainResponse* response) override;
+                                    v1::ExplainResponse* response) override {
+    return Serve("/capsweep.v1.SweepService/Explain", context, *request, response);
+  }
   grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context, const v1::GetServerInfoRequest* request,
-                                          v1::GetServerInfoResponse* response) override;
+                                          v1::GetServerInfoResponse* response) override {
+    return Serve("/capsweep.v1.SweepService/GetServerInfo", context, *request, response);
+  }
 
  private:
-  // Users' SQL can be slow: it has a reader of its own.
-  struct LockedReader {
-    Mutex mu;
-    std::unique_ptr<store::Reader> reader ABSL_GUARDED_BY(mu);
-  };
+  grpc::ServerUnaryReactor* Serve(std::string_view path, grpc::CallbackServerContext* context,
+                                  const google::protobuf::Message& request, google::protobuf::Message* response);
 
-  explicit SweepService(Engine* engine);
-
-  // Runs `work` on the pool and finishes the call with its status.
-  static grpc::ServerUnaryReactor* RunOn(TaskPool& pool, grpc::CallbackServerContext* context,
-                                         std::function<absl::Status()> work);
-  static grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const absl::Status& status);
-
-  Engine* const engine_;
-  LockedReader queries_;
-  LockedReader results_;
-  // Last, so that they end first. Submissions, other changes (they wait for the disk) and reads do not wait for each
-  // other.
-  TaskPool submit_pool_;
-  TaskPool change_pool_;
-  TaskPool read_pool_;
+  UserVerbs* const verbs_;
+  Metrics* const metrics_;
 };
 
 }  // namespace capsweep::service

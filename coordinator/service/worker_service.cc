@@ -8,6 +8,7 @@
 #include "common/status.h"
 #include "common/text.h"
 #include "coordinator/service/limits.h"
+#include "coordinator/service/sweep_service.h"
 #include "coordinator/service/sync_request.h"
 #include "proto/convert.h"
 
@@ -161,21 +162,34 @@ void WriteAnswer(const SyncAnswer& answer, const Reasons& as_failures, const Rea
 // Lives from the call's arrival to OnDone, which gRPC calls after Finish and after any OnCancel.
 class SyncReactor final : public grpc::ServerUnaryReactor {
  public:
-  SyncReactor(Engine* engine, v1::SyncResponse* response)
-      : engine_(engine), response_(response), token_(engine->NewToken()) {}
+  SyncReactor(Engine* engine, WorkerLimits* limits, v1::SyncResponse* response)
+      : engine_(engine), limits_(limits), response_(response), token_(engine->NewToken()), start_(Now()) {
+    ++engine_->metrics().open_syncs;
+  }
+  ~SyncReactor() override { --engine_->metrics().open_syncs; }
 
-  void Start(const v1::SyncRequest& request) {
-    absl::StatusOr<core::WorkerSync> sync = CheckSyncRequest(request);
-    if (!sync.ok()) {
-      Finish(ToGrpc(sync.status()));
+  void Start(const absl::StatusOr<Caller>& caller, const v1::SyncRequest& request) {
+    if (!caller.ok()) {
+      Answer(caller.status());
       return;
     }
+    absl::StatusOr<core::WorkerSync> sync = CheckSyncRequest(request);
+    if (!sync.ok()) {
+      Answer(sync.status());
+      return;
+    }
+    if (absl::Status status = limits_->Begin(request.worker_id(), AddressOf(caller->peer)); !status.ok()) {
+      Answer(status);
+      return;
+    }
+    worker_ = request.worker_id();
+    may_be_held_ = request.max_wait_seconds() > 0;
     if (AnswerForeign(*sync, request.database_id(), engine_->database_id(), response_)) {
-      Finish(grpc::Status::OK);
+      Answer(absl::OkStatus());
       return;
     }
     if (absl::Status status = WithholdWrongResults(*engine_, *sync, as_failures_, unknown_); !status.ok()) {
-      Finish(ToGrpc(absl::UnavailableError(StrCat("reading the delivered points: ", status.message()))));
+      Answer(absl::UnavailableError(StrCat("reading the delivered points: ", status.message())));
       return;
     }
     sync->token = token_;
@@ -183,7 +197,7 @@ class SyncReactor final : public grpc::ServerUnaryReactor {
       if (answer.ok()) {
         WriteAnswer(*answer, as_failures_, unknown_, response_);
       }
-      Finish(ToGrpc(answer.status()));
+      Answer(answer.status());
     });
   }
 
@@ -191,19 +205,37 @@ class SyncReactor final : public grpc::ServerUnaryReactor {
   void OnDone() override { delete this; }
 
  private:
+  static Instant Now() { return std::chrono::steady_clock::now(); }
+
+  void Answer(const absl::Status& status) {
+    Metrics& metrics = engine_->metrics();
+    metrics.syncs[static_cast<size_t>(status.code()) % kStatusCodes].Add();
+    if (status.ok() && !may_be_held_) {
+      metrics.sync_seconds.Observe(ToSeconds(Now() - start_));
+    }
+    if (!worker_.empty()) {
+      limits_->End(worker_);
+    }
+    Finish(ToGrpc(status));
+  }
+
   Engine* const engine_;
+  WorkerLimits* const limits_;
   v1::SyncResponse* const response_;
   const core::Token token_;
+  const Instant start_;
+  std::string worker_;  // once it counts as open
+  bool may_be_held_ = false;
   Reasons as_failures_;
   Reasons unknown_;
 };
 
 }  // namespace
 
-grpc::ServerUnaryReactor* WorkerService::Sync(grpc::CallbackServerContext*, const v1::SyncRequest* request,
+grpc::ServerUnaryReactor* WorkerService::Sync(grpc::CallbackServerContext* context, const v1::SyncRequest* request,
                                               v1::SyncResponse* response) {
-  auto* reactor = new SyncReactor(engine_, response);
-  reactor->Start(*request);
+  auto* reactor = new SyncReactor(engine_, &limits_, response);
+  reactor->Start(access_->Admit("/capsweep.v1.WorkerService/Sync", CredentialsOf(*context)), *request);
   return reactor;
 }
 

@@ -81,6 +81,8 @@ struct Options {
   std::function<void()> writable;  // the first success after `unwritable`
   // A failed fsync or corruption: the file's state can no longer be proved. The process must exit non-zero.
   std::function<void(const absl::Status&)> fatal;
+  // After each commit of batches: seconds of the whole transaction, and of its COMMIT (log and fsync) alone.
+  std::function<void(double, double)> commit_timed;
   Duration retry_interval = std::chrono::seconds(1);
 };
 

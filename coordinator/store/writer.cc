@@ -196,6 +196,7 @@ absl::Status Writer::TryCommit(const std::vector<core::Persist>& group) {
   }
   const int64_t now_ms = options_.clock->WallMillis();
   RETURN_IF_ERROR(Reach(FailPoint::kWriterTaken));
+  const Instant start = std::chrono::steady_clock::now();
   ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(db_));
   RETURN_IF_ERROR(Reach(FailPoint::kWriterBegun));
   RETURN_IF_ERROR(CheckOwnership());
@@ -205,8 +206,13 @@ absl::Status Writer::TryCommit(const std::vector<core::Persist>& group) {
       RETURN_IF_ERROR(mutations_.Apply(mutation, now_ms));
     }
   }
+  const Instant written = std::chrono::steady_clock::now();
   RETURN_IF_ERROR(Reach(FailPoint::kWriterApplied));
   RETURN_IF_ERROR(transaction.Commit());
+  if (options_.commit_timed) {
+    const Instant end = std::chrono::steady_clock::now();
+    options_.commit_timed(ToSeconds(end - start), ToSeconds(end - written));
+  }
   Reach(FailPoint::kWriterCommitted).IgnoreError();
   return CheckFile();
 }

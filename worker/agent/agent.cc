@@ -87,7 +87,8 @@ Duration BackoffDelay(Duration first, Duration max, int failures, double random)
 }
 
 struct Agent::Impl {
-  Impl(AgentOptions given, std::unique_ptr<Spool> opened, std::string incarnation);
+  Impl(AgentOptions given, std::unique_ptr<Spool> opened, std::string incarnation,
+       std::shared_ptr<grpc::ChannelCredentials> credentials);
 
   enum class Phase { kWorking, kStoppingTrainers, kLeaving, kDone };
 
@@ -121,7 +122,8 @@ struct Agent::Impl {
   std::optional<Courier> courier;
 };
 
-Agent::Impl::Impl(AgentOptions given, std::unique_ptr<Spool> opened, std::string incarnation)
+Agent::Impl::Impl(AgentOptions given, std::unique_ptr<Spool> opened, std::string incarnation,
+                  std::shared_ptr<grpc::ChannelCredentials> credentials)
     : options(std::move(given)), spool(std::move(opened)), state([this] {
         std::vector<std::string> names;
         for (const DeviceName& device : options.devices) names.push_back(device.name);
@@ -146,6 +148,7 @@ Agent::Impl::Impl(AgentOptions given, std::unique_ptr<Spool> opened, std::string
 
   CourierOptions how;
   how.client.coordinator = options.coordinator;
+  how.client.credentials = std::move(credentials);
   how.client.worker_id = options.worker_id;
   how.client.incarnation = incarnation;
   how.client.host = HostName();
@@ -159,6 +162,7 @@ Agent::Impl::Impl(AgentOptions given, std::unique_ptr<Spool> opened, std::string
 
 absl::StatusOr<std::unique_ptr<Agent>> Agent::Create(AgentOptions options) {
   if (options.devices.empty()) return absl::InvalidArgumentError("a worker needs at least one device");
+  ASSIGN_OR_RETURN(auto credentials, MakeCredentials(options.security));
   const int parent = options.parent_fd;
   ASSIGN_OR_RETURN(std::unique_ptr<Spool> spool, Spool::Open(options.spool_folder, options.lock_wait,
                                                              [parent] { return parent >= 0 && PipeEnded(parent); }));
@@ -168,7 +172,8 @@ absl::StatusOr<std::unique_ptr<Agent>> Agent::Create(AgentOptions options) {
   RETURN_IF_ERROR(MakeFolders(spool->folder() + "/checkpoints"));
   const int64_t start = spool->NextStart(Clock::Real().WallMillis() * 1000);
   std::string incarnation = absl::StrFormat("%016d-%s", start, RandomHexId().substr(0, 8));
-  auto impl = std::make_unique<Impl>(std::move(options), std::move(spool), std::move(incarnation));
+  auto impl =
+      std::make_unique<Impl>(std::move(options), std::move(spool), std::move(incarnation), std::move(credentials));
   // With the reports of one database only, it is most likely the one that answers: they can go with the first call.
   if (std::set<std::string> databases = impl->spool->Databases(); databases.size() == 1) {
     impl->state.AssumeDatabase(*databases.begin());

@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/clock.h"
+#include "proto/client_security.h"
 #include "worker/agent/devices.h"
 #include "worker/agent/trainer_process.h"
 
@@ -18,7 +19,8 @@ namespace capsweep::agent {
 
 struct AgentOptions {
   std::string coordinator;  // host:port
-  std::string worker_id;    // stable over restarts
+  ClientSecurity security;
+  std::string worker_id;  // stable over restarts
   std::vector<DeviceName> devices;
   std::string trainer;       // program
   std::string spool_folder;  // this agent's own
@@ -40,7 +42,7 @@ struct AgentOptions {
 
 class Agent {
  public:
-  // FailedPrecondition when another agent holds the spool folder.
+  // FailedPrecondition when another agent holds the spool folder; the errors of MakeCredentials.
   static absl::StatusOr<std::unique_ptr<Agent>> Create(AgentOptions options);
   ~Agent();  // kills the trainers that are left
 

@@ -96,7 +96,7 @@ absl::StatusOr<std::unique_ptr<Agent>> CreateNumbered(AgentOptions options) {
 
 }  // namespace
 
-absl::Status CheckCoordinatorAddress(const std::string& address, bool insecure) {
+absl::Status CheckCoordinatorAddress(const std::string& address, bool safe) {
   const size_t colon = address.rfind(':');
   const std::string host = colon == std::string::npos ? "" : address.substr(0, colon);
   int port = 0;
@@ -109,10 +109,11 @@ absl::Status CheckCoordinatorAddress(const std::string& address, bool insecure) 
         StrCat("--coordinator '", address, "': must be host:port, e.g. 127.0.0.1:7171 or [::1]:7171"));
   }
   const bool loopback = host == "localhost" || host == "[::1]" || host.rfind("127.", 0) == 0;
-  if (!loopback && !insecure) {
+  if (!loopback && !safe) {
     return absl::InvalidArgumentError(StrCat("--coordinator ", address,
-                                             " is not on this host and the connection is plain text; if the network is "
-                                             "trusted, add --i-know-this-is-insecure"));
+                                             " is not on this host and the connection is plain text; give --tls-ca and "
+                                             "--token-file, or, if the network is trusted, add "
+                                             "--i-know-this-is-insecure"));
   }
   return absl::OkStatus();
 }
@@ -157,7 +158,9 @@ absl::StatusOr<std::vector<DeviceName>> ChooseDevices(const std::string& text, c
 
 absl::StatusOr<std::unique_ptr<Agent>> CreateFromCommandLine(const CommandLine& line) {
   AgentOptions options;
-  RETURN_IF_ERROR(CheckCoordinatorAddress(line.coordinator, line.insecure));
+  options.security = WithEnvironment(line.security);
+  RETURN_IF_ERROR(CheckCoordinatorAddress(line.coordinator, line.insecure || options.security.tls()));
+  RETURN_IF_ERROR(MakeCredentials(options.security).status());  // before anything is made or started
   options.coordinator = line.coordinator;
   ASSIGN_OR_RETURN(options.labels, ParseLabels(line.labels));
   RETURN_IF_ERROR(CheckTimes(line, options));

@@ -13,6 +13,7 @@ namespace capsweep::agent {
 
 struct CommandLine {
   std::string coordinator;
+  ClientSecurity security;
   std::string devices = "auto";
   std::vector<std::string> labels;
   std::string id;
@@ -25,6 +26,7 @@ struct CommandLine {
   double allocation_seconds = 0;
   bool insecure = false;
   std::string log_level;
+  std::string log_format = "text";
 };
 
 // InvalidArgument names the option, the value and what may be given. Without --id and --spool the worker takes the
@@ -32,7 +34,8 @@ struct CommandLine {
 absl::StatusOr<std::unique_ptr<Agent>> CreateFromCommandLine(const CommandLine& line);
 
 // Parts of it.
-absl::Status CheckCoordinatorAddress(const std::string& address, bool insecure);
+// `safe`: the connection is TLS, or the user says that the network is to be trusted.
+absl::Status CheckCoordinatorAddress(const std::string& address, bool safe);
 absl::StatusOr<std::map<std::string, std::string>> ParseLabels(const std::vector<std::string>& labels);
 // `auto` is every GPU the trainer can use, else a trainer per core.
 absl::StatusOr<std::vector<DeviceName>> ChooseDevices(const std::string& text, const std::string& trainer);

@@ -5,6 +5,7 @@
 
 #include "absl/strings/escaping.h"
 #include "common/hash.h"
+#include "common/logging.h"
 #include "common/status.h"
 #include "common/text.h"
 
@@ -65,6 +66,10 @@ absl::Status ReadParts(const json& body, Report& report) {
 
 std::string ToText(const AttemptId& id) {
   return StrCat(id.point.value(), "/", id.attempt.value());
+}
+
+std::string WithIds(std::string_view message, const AttemptId& id) {
+  return WithFields(message, {{"point", StrCat(id.point.value())}, {"attempt", StrCat(id.attempt.value())}});
 }
 
 size_t WireBytes(const Report& report) {

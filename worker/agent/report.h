@@ -25,6 +25,8 @@ struct AttemptId {
 
 // "17/2": point 17, attempt 2. For trainers, file names and logs.
 std::string ToText(const AttemptId& id);
+// `message` for the log, with the fields point and attempt.
+std::string WithIds(std::string_view message, const AttemptId& id);
 
 enum class ReportKind { kResult, kFailure, kHandBack };
 

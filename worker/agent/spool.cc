@@ -117,7 +117,7 @@ void Spool::Remove(const std::string& database_id, const AttemptId& id) {
 
 void Spool::SetAside(const Report& report) {
   if (absl::Status status = Add(report); !status.ok()) {
-    spdlog::error("report of attempt {} cannot be kept: {}", ToText(report.id), std::string(status.message()));
+    spdlog::error("{}", WithIds(StrCat("a report cannot be kept: ", status.message()), report.id));
     return;
   }
   auto it = files_.find({report.database_id, report.id});

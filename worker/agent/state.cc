@@ -170,10 +170,10 @@ void State::Acknowledge(const Acknowledgement& acknowledgement, Changes& changes
   auto it = unacknowledged_by_id_.find(acknowledgement.id);
   if (it == unacknowledged_by_id_.end()) return;  // said twice
   if (acknowledgement.verdict == Verdict::kRejected) {
-    spdlog::warn("the coordinator did not take the report of attempt {}: {}", ToText(acknowledgement.id),
-                 acknowledgement.reason);
+    spdlog::warn(
+        "{}", WithIds(StrCat("the coordinator did not take a report: ", acknowledgement.reason), acknowledgement.id));
   } else if (acknowledgement.verdict == Verdict::kLate) {
-    spdlog::info("attempt {} came too late: {}", ToText(acknowledgement.id), acknowledgement.reason);
+    spdlog::info("{}", WithIds(StrCat("a report came too late: ", acknowledgement.reason), acknowledgement.id));
   }
   auto report = unacknowledged_.find(it->second);
   changes.settled.push_back(report->second);

@@ -149,7 +149,8 @@ bool IsLoopback(const std::string& address) {
   return address.rfind("127.", 0) == 0 || address.rfind("localhost:", 0) == 0 || address.rfind("[::1]:", 0) == 0;
 }
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
+                                           const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
@@ -167,7 +168,8 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 100);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   if (IsLoopback(address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(address, credentials == nullptr ? grpc::InsecureChannelCredentials() : credentials,
+                                   arguments);
 }
 
 }  // namespace
@@ -234,7 +236,7 @@ absl::StatusOr<SyncReply> SyncClient::Impl::Call(const SyncCall& call) {
 }
 
 SyncClient::SyncClient(SyncClientOptions options, std::function<void()> wake) : impl_(std::make_unique<Impl>()) {
-  impl_->stub = v1::WorkerService::NewStub(MakeChannel(options.coordinator));
+  impl_->stub = v1::WorkerService::NewStub(MakeChannel(options.coordinator, options.credentials));
   impl_->options = std::move(options);
   impl_->wake = std::move(wake);
   impl_->thread = std::thread([impl = impl_.get()] { impl->Loop(); });

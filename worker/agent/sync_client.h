@@ -2,6 +2,8 @@
 // file of the agent that sees generated messages.
 #pragma once
 
+#include <grpcpp/security/credentials.h>
+
 #include <functional>
 #include <map>
 #include <memory>
@@ -16,6 +18,8 @@ namespace capsweep::agent {
 
 struct SyncClientOptions {
   std::string coordinator;  // host:port
+  // Made with MakeCredentials; null = plain text.
+  std::shared_ptr<grpc::ChannelCredentials> credentials;
   // Sent with every call.
   std::string worker_id;
   std::string incarnation;
