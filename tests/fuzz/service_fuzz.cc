@@ -1,4 +1,4 @@
-// Every call of both services, in any order, into the real service over real gRPC (in process) and a real database.
+// Every call of both services, in any order, into the real server over real gRPC (loopback) and a real database.
 // A fresh coordinator serves every 500 inputs, so a crash may need the inputs before it: CAPSWEEP_FUZZ_FRESH=1 gives
 // each input a coordinator of its own.
 #include <google/protobuf/stubs/logging.h>
@@ -20,8 +20,7 @@
 #include "common/text.h"
 #include "coordinator/plan/grid.h"
 #include "coordinator/service/engine.h"
-#include "coordinator/service/sweep_service.h"
-#include "coordinator/service/worker_service.h"
+#include "coordinator/service/server.h"
 #include "proto/convert.h"
 #include "tests/fuzz/calls.h"
 #include "tests/fuzz/message_mutator.h"
@@ -51,15 +50,13 @@ class LiveCoordinator {
     auto engine = service::Engine::Open(std::move(options));
     fuzz::Require(engine.ok(), "a database opens");
     engine_ = *std::move(engine);
-    workers_ = std::make_unique<service::WorkerService>(engine_.get());
-    sweeps_ = *service::SweepService::Create(engine_.get());
-    grpc::ServerBuilder builder;
-    builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
-    builder.SetMaxSendMessageSize(kMaxMessageBytes);
-    builder.RegisterService(workers_.get());
-    builder.RegisterService(sweeps_.get());
-    server_ = builder.BuildAndStart();
-    stub_ = std::make_unique<grpc::GenericStub>(server_->InProcessChannel({}));
+    auto server = service::Server::Start(engine_.get(), {.listen = "127.0.0.1:0"});
+    fuzz::Require(server.ok(), "a server starts");
+    server_ = *std::move(server);
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    stub_ = std::make_unique<grpc::GenericStub>(
+        grpc::CreateCustomChannel(server_->address(), grpc::InsecureChannelCredentials(), arguments));
   }
   LiveCoordinator(const LiveCoordinator&) = delete;
   LiveCoordinator& operator=(const LiveCoordinator&) = delete;
@@ -68,8 +65,6 @@ class LiveCoordinator {
     for (const core::SweepCounts& sweep : engine_->Sweeps()) {
       fuzz::Require(sweep.done + sweep.failed <= sweep.points, "no more results than points");
     }
-    engine_->StopCalls();
-    server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(100));
     stub_.reset();
     server_.reset();
     engine_.reset();
@@ -123,9 +118,7 @@ class LiveCoordinator {
 
   std::filesystem::path folder_;
   std::unique_ptr<service::Engine> engine_;
-  std::unique_ptr<service::WorkerService> workers_;
-  std::unique_ptr<service::SweepService> sweeps_;
-  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<service::Server> server_;
   std::unique_ptr<grpc::GenericStub> stub_;
 };
 
