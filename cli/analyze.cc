@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "cli/analysis/analysis.h"
+#include "cli/analysis_data.h"
 #include "cli/app.h"
 #include "cli/source.h"
 #include "common/status.h"
@@ -16,40 +17,42 @@ struct AnalyzeArguments {
   std::string sweep, of, format = "table";
 };
 
-absl::StatusOr<std::vector<ResultRow>> ReadRows(Source& source, const std::string& sweep) {
-  store::Table all;
-  RETURN_IF_ERROR(source.Results(sweep, "", [&](const store::Table& page) {
-    all.columns = page.columns;
-    all.rows.insert(all.rows.end(), page.rows.begin(), page.rows.end());
-    return absl::OkStatus();
-  }));
-  if (all.rows.empty()) {
-    return absl::FailedPreconditionError(StrCat("sweep ", sweep, " has no results yet in ", source.Name(),
-                                                "; `capsweep status ", sweep, " ", source.Flag(), "` shows why"));
+// What may be asked of these results, for the message about what may not.
+std::string OthersThatFit(const std::string& measure, const std::vector<ResultRow>& rows) {
+  std::vector<std::string> words;
+  for (const Topic topic : TopicsOf(measure, rows, 0)) {
+    if (topic != Topic::kCapacity) words.push_back(StrCat("--of ", TopicWord(topic)));
   }
-  return ReadResultRows(all);
+  return words.empty() ? "`capsweep fit` fits it"
+                       : StrCat(StrJoin(words, " and "), words.size() > 1 ? " fit it" : " fits it");
 }
 
-absl::StatusOr<std::map<int64_t, std::vector<ecm::LossPair>>> ReadCurves(Source& source, const std::string& sweep) {
-  ASSIGN_OR_RETURN(
-      const store::Table table,
-      source.Query(StrCat("SELECT c.point_id, c.train_loss, c.heldout_loss FROM curves c JOIN sweep_points "
-                          "sp USING (point_id) JOIN sweeps s USING (sweep_id) WHERE s.name = ",
-                          SqlLiteral(sweep), " AND c.heldout_loss IS NOT NULL AND c.train_loss IS NOT NULL ",
-                          "ORDER BY c.point_id, c.step"),
-                   store::QueryLimits()));
-  if (table.truncated) {
-    return absl::ResourceExhaustedError(StrCat("sweep ", sweep,
-                                               " has too many evaluations for one answer; raise "
-                                               "eval_every, or analyze a part of it with `capsweep query`"));
+absl::StatusOr<std::string> Answer(const AnalyzeArguments& options, Source& source,
+                                   const std::vector<ResultRow>& rows) {
+  const bool json = options.format == "json";
+  ASSIGN_OR_RETURN(const std::string measure, ReadMeasure(source, options.sweep));
+  const auto cannot = [&](const std::string& why) {
+    return absl::FailedPreconditionError(StrCat("sweep ", options.sweep, " ", why, "; ", OthersThatFit(measure, rows)));
+  };
+  if (options.of == "bits") {
+    if (measure == "minnet") return cannot("looks for least networks, its libraries are not to be filled");
+    const BitsAnalysis analysis = AnalyzeBits(rows);
+    return json ? BitsJson(analysis) : BitsText(analysis);
   }
-  std::map<int64_t, std::vector<ecm::LossPair>> curves;
-  for (const auto& row : table.rows) {
-    const auto* point = std::get_if<int64_t>(&row[0]);
-    const auto *train = std::get_if<double>(&row[1]), *heldout = std::get_if<double>(&row[2]);
-    if (point != nullptr && train != nullptr && heldout != nullptr) curves[*point].push_back({*train, *heldout});
+  if (options.of == "minnet") {
+    if (measure != "minnet") return cannot(StrCat("has measure ", measure, ", so it does not look for least networks"));
+    const MinnetAnalysis analysis = AnalyzeMinnet(rows);
+    return json ? MinnetJson(analysis) : MinnetText(analysis);
   }
-  return curves;
+  if (options.of == "families") {
+    const FamiliesAnalysis analysis = AnalyzeFamilies(rows);
+    if (analysis.families.size() < 2) return cannot("has one family of models");
+    return json ? FamiliesJson(analysis) : FamiliesText(analysis);
+  }
+  ASSIGN_OR_RETURN(const auto losses, ReadLosses(source, options.sweep));
+  if (losses.empty()) return cannot("measured no held-out items; set data.heldout_size in its file");
+  const AssocAnalysis analysis = AnalyzeAssoc(rows, LossPairs(losses), options.assoc);
+  return json ? AssocJson(analysis) : AssocText(analysis);
 }
 
 absl::StatusOr<int> Analyze(const AnalyzeArguments& options, Console& console) {
@@ -57,25 +60,8 @@ absl::StatusOr<int> Analyze(const AnalyzeArguments& options, Console& console) {
     return absl::InvalidArgumentError(StrCat("--sigma2 ", options.assoc.sigma2, " is not a positive number"));
   }
   ASSIGN_OR_RETURN(const auto source, OpenSource(options.source));
-  ASSIGN_OR_RETURN(const std::vector<ResultRow> rows, ReadRows(*source, options.sweep));
-  const bool json = options.format == "json";
-  std::string text;
-  if (options.of == "bits") {
-    const BitsAnalysis analysis = AnalyzeBits(rows);
-    text = json ? BitsJson(analysis) : BitsText(analysis);
-  } else if (options.of == "minnet") {
-    const MinnetAnalysis analysis = AnalyzeMinnet(rows);
-    text = json ? MinnetJson(analysis) : MinnetText(analysis);
-  } else {
-    ASSIGN_OR_RETURN(const auto curves, ReadCurves(*source, options.sweep));
-    if (curves.empty()) {
-      return absl::FailedPreconditionError(StrCat("sweep ", options.sweep,
-                                                  " measured no held-out items; set "
-                                                  "data.heldout_size in its file"));
-    }
-    const AssocAnalysis analysis = AnalyzeAssoc(rows, curves, options.assoc);
-    text = json ? AssocJson(analysis) : AssocText(analysis);
-  }
+  ASSIGN_OR_RETURN(const std::vector<ResultRow> rows, ReadAnalysisRows(*source, options.sweep));
+  ASSIGN_OR_RETURN(const std::string text, Answer(options, *source, rows));
   console.out << text << (text.ends_with('\n') ? "" : "\n");
   return kExitOk;
 }
@@ -84,13 +70,13 @@ absl::StatusOr<int> Analyze(const AnalyzeArguments& options, Console& console) {
 
 void AddAnalyzeVerb(Verbs& verbs) {
   auto options = std::make_shared<AnalyzeArguments>();
-  CLI::App* verb = verbs.Add("analyze", "Bits per parameter, associative memory or least networks of a sweep",
+  CLI::App* verb = verbs.Add("analyze", "Bits per parameter, associative memory, least networks or families of a sweep",
                              "capsweep analyze bits-per-parameter --of bits --db sweep.db");
   verb->add_option("sweep", options->sweep, "The sweep's name")->type_name("SWEEP")->required();
-  verb->add_option("--of", options->of, "bits, assoc or minnet")
+  verb->add_option("--of", options->of, "bits, assoc, minnet or families")
       ->type_name("WHAT")
       ->required()
-      ->check(CLI::IsMember({"bits", "assoc", "minnet"}));
+      ->check(CLI::IsMember({"bits", "assoc", "minnet", "families"}));
   verb->add_option("--sigma2", options->assoc.sigma2, "assoc: limit of the mean square gap")->type_name("NATS2");
   verb->add_option("--window", options->assoc.window, "assoc: evaluations over which the gap is averaged")
       ->type_name("N")

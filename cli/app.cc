@@ -97,6 +97,7 @@ int RunCommandLine(const std::vector<std::string>& arguments, Console& console) 
   AddAnalyzeVerb(verbs);
   AddReportVerb(verbs);
   AddCertsVerb(verbs);
+  AddRecoveryVerbs(verbs);
   AddExecVerbs(verbs);
   return verbs.Run(arguments, console);
 }

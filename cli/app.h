@@ -31,17 +31,18 @@ class Verbs {
   std::vector<std::pair<CLI::App*, Action>> actions_;
 };
 
-void AddRunVerb(Verbs& verbs);       // run
-void AddSubmitVerbs(Verbs& verbs);   // submit extend retry pause resume cancel
-void AddStatusVerbs(Verbs& verbs);   // status workers explain
-void AddResultsVerbs(Verbs& verbs);  // results query
-void AddFitVerb(Verbs& verbs);       // fit
-void AddDesignVerb(Verbs& verbs);    // design
-void AddSuggestVerb(Verbs& verbs);   // suggest
-void AddPlotVerb(Verbs& verbs);      // plot
-void AddReportVerb(Verbs& verbs);    // report
-void AddCertsVerb(Verbs& verbs);     // certs init
-void AddExecVerbs(Verbs& verbs);     // coordinator worker version
+void AddRunVerb(Verbs& verbs);        // run
+void AddSubmitVerbs(Verbs& verbs);    // submit extend retry pause resume cancel
+void AddStatusVerbs(Verbs& verbs);    // status workers explain
+void AddResultsVerbs(Verbs& verbs);   // results query
+void AddFitVerb(Verbs& verbs);        // fit
+void AddDesignVerb(Verbs& verbs);     // design
+void AddSuggestVerb(Verbs& verbs);    // suggest
+void AddPlotVerb(Verbs& verbs);       // plot
+void AddReportVerb(Verbs& verbs);     // report
+void AddRecoveryVerbs(Verbs& verbs);  // backup doctor
+void AddCertsVerb(Verbs& verbs);      // certs init
+void AddExecVerbs(Verbs& verbs);      // coordinator worker version
 
 // Everything: the verbs above, run on `arguments` (without the program's name). Returns the process exit code.
 int RunCommandLine(const std::vector<std::string>& arguments, Console& console);

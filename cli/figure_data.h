@@ -13,8 +13,10 @@ namespace capsweep::cli {
 struct FigureRequest {
   std::string sweep;
   FitOptions fit;
-  int64_t seq_len = 0;  // 0: the largest
-  unsigned needs = 0;   // figures::Need of all kinds that will be drawn
+  int64_t seq_len = 0;    // 0: the largest
+  unsigned needs = 0;     // figures::Need of all kinds that will be drawn
+  bool by_topic = false;  // in place of `needs`: those of all kinds of the topics that the sweep has
+  std::string mls_from;   // another sweep, whose MLS and MAC stand in for those of this one; "" = none
 };
 
 // NotFound for an unknown sweep, FailedPrecondition if it has no result yet. A fit that is asked for with the usual

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cli/run_search.h"
 #include "cli/source.h"
 #include "cli/table.h"
 #include "common/status.h"
@@ -180,6 +181,9 @@ void LocalRun::RefreshBest(const std::string& sweep, Instant now) {
     best_ =
         StrCat(Text(row[0]), " items (heads ", Text(row[1]), ", width ", Text(row[2]), ", seq_len ", Text(row[3]), ")");
   }
+  if (const auto found = Query(AdaptiveProgressSql(sweep)); found.ok() && !found->rows.empty()) {
+    search_ = AdaptiveProgressText(found->rows[0]);
+  }
   // A sweep large enough to make this slow is looked at less often.
   const Instant end = Clock::Real().Now();
   next_best_ = end + std::max<Duration>(kBestEvery, 50 * (end - now));
@@ -206,6 +210,7 @@ ProgressFrame LocalRun::Frame(const core::SweepCounts& counts, Instant now) {
   if (counts.planning) {
     frame.eta_seconds = -1;  // how many points are to come is not known
   }
+  frame.search = search_;
   frame.best = best_;
   return frame;
 }

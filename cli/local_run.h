@@ -83,6 +83,7 @@ class LocalRun {
   std::set<std::string> shown_devices_;
   Instant devices_worked_{};  // when a device was last seen that works or starts
   std::string best_;
+  std::string search_;  // of an adaptive sweep, how far it is
   Instant next_best_{};
 };
 

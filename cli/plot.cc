@@ -1,5 +1,6 @@
 #include "cli/plot.h"
 
+#include <algorithm>
 #include <memory>
 
 #include "cli/app.h"
@@ -18,8 +19,32 @@ struct PlotArguments {
   SourceOptions source;
   FitOptions fit;
   std::string sweep, kind = "capacity", out;
+  std::string mls_from;
   int64_t seq_len = 0;
 };
+
+// The kinds that need no fit of their own and can be drawn of this sweep.
+absl::StatusOr<std::vector<std::string>> KindsThatFit(Source& source, const PlotArguments& options) {
+  FigureRequest request{
+      .sweep = options.sweep,
+      .fit = options.fit,
+      .needs = figures::kNeedCurves | figures::kNeedLibraries | figures::kNeedAnalyses | figures::kNeedLosses};
+  ASSIGN_OR_RETURN(const figures::FigureData data, ReadFigureData(source, request));
+  std::vector<std::string> names;
+  for (const figures::FigureKind& kind : figures::FigureKinds()) {
+    const bool asked = std::find(data.topics.begin(), data.topics.end(), kind.topic) != data.topics.end();
+    if (asked && kind.make(data).ok()) names.emplace_back(kind.name);
+  }
+  return names;
+}
+
+// The reason, and what could be drawn in its place.
+absl::Status WithKindsThatFit(const absl::Status& why, Source& source, const PlotArguments& options) {
+  if (!absl::IsFailedPrecondition(why)) return why;
+  const auto names = KindsThatFit(source, options);
+  if (!names.ok() || names->empty()) return why;
+  return absl::FailedPreconditionError(StrCat(why.message(), "; kinds that fit it: ", StrJoin(*names, ", ")));
+}
 
 absl::StatusOr<int> Plot(const PlotArguments& options, Console& console) {
   ASSIGN_OR_RETURN(const figures::Format format, PlotFormatFor(options.out));
@@ -29,11 +54,15 @@ absl::StatusOr<int> Plot(const PlotArguments& options, Console& console) {
   }
   RETURN_IF_ERROR(figures::CheckGnuplot());
   ASSIGN_OR_RETURN(const auto source, OpenSource(options.source));
-  ASSIGN_OR_RETURN(const figures::FigureData data,
-                   ReadFigureData(*source, {options.sweep, options.fit, options.seq_len, kind->needs}));
-  ASSIGN_OR_RETURN(const figures::Chart chart, kind->make(data));
-  RETURN_IF_ERROR(figures::DrawChart(chart, format, options.out));
-  for (const std::string& note : chart.notes) {
+  ASSIGN_OR_RETURN(const figures::FigureData data, ReadFigureData(*source, {.sweep = options.sweep,
+                                                                            .fit = options.fit,
+                                                                            .seq_len = options.seq_len,
+                                                                            .needs = kind->needs,
+                                                                            .mls_from = options.mls_from}));
+  const absl::StatusOr<figures::Chart> chart = kind->make(data);
+  if (!chart.ok()) return WithKindsThatFit(chart.status(), *source, options);
+  RETURN_IF_ERROR(figures::DrawChart(*chart, format, options.out));
+  for (const std::string& note : chart->notes) {
     console.out << note << "\n";
   }
   console.out << "wrote " << options.out << "\n";
@@ -79,6 +108,8 @@ void AddPlotVerb(Verbs& verbs) {
                    "largest unless given")
       ->check(CLI::Range(int64_t{1}, int64_t{1'000'000'000}))
       ->type_name("N");
+  verb->add_option("--mls-from", options->mls_from, "mls: another sweep of the same database that measured both")
+      ->type_name("SWEEP");
   AddFitOptions(*verb, options->fit);
   AddSourceOptions(*verb, options->source);
   verbs.SetAction(verb, [options](Console& console) { return Plot(*options, console); });

@@ -31,6 +31,9 @@ double Share(const ProgressFrame& frame) {
 }
 
 std::string Counts(const ProgressFrame& frame) {
+  if (!frame.search.empty()) {
+    return frame.search;
+  }
   if (frame.architectures > 0) {
     return SearchProgressText(frame.architectures, frame.architectures_settled, frame.points);
   }
@@ -99,7 +102,7 @@ std::string RenderBar(const ProgressFrame& frame, int columns, bool unicode, boo
 }
 
 std::string RenderLine(const ProgressFrame& frame) {
-  const std::string search = frame.architectures > 0 ? StrCat(Counts(frame), ", ") : "";
+  const std::string search = frame.architectures > 0 || !frame.search.empty() ? StrCat(Counts(frame), ", ") : "";
   std::string line = StrCat(frame.sweep, ": ", search, frame.done, " of ", frame.points, " points done, ",
                             frame.running, " running, ", frame.failed, " failed");
   if (const std::string rate = Rate(frame.rate_per_second); !rate.empty()) {

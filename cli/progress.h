@@ -16,7 +16,8 @@ struct ProgressFrame {
   double eta_seconds = -1;     // < 0 = unknown
   double elapsed_seconds = 0;
   int64_t architectures = 0, architectures_settled = 0;  // of a sweep that searches; 0 = it does not
-  std::string best;  // "412 items (heads 3, width 32, seq_len 8)"; "" = no result yet
+  std::string search;  // of an adaptive sweep: how far it is, in place of the architectures
+  std::string best;    // "412 items (heads 3, width 32, seq_len 8)"; "" = no result yet
 };
 
 // One terminal line of at most `columns` cells: bar, counts, rate, time left, best. What does not fit is left out, the

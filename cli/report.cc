@@ -1,6 +1,7 @@
 // capsweep report: everything about a sweep in one HTML file.
 #include <unistd.h>
 
+#include <algorithm>
 #include <ctime>
 #include <filesystem>
 #include <memory>
@@ -25,7 +26,7 @@ constexpr int kReasonsShown = 10;
 struct ReportArguments {
   SourceOptions source;
   FitOptions fit;
-  std::string sweep, out;
+  std::string sweep, out, mls_from;
   int64_t seq_len = 0;
 };
 
@@ -126,10 +127,12 @@ absl::StatusOr<ReportFacts> ReadFacts(Source& source, const std::string& sweep) 
   return facts;
 }
 
-// What a kind cannot show of this sweep is a sentence; a picture that fails to be drawn is an error.
+// The kinds of the topics that the sweep has. What a kind cannot show of this sweep is a sentence; a picture that fails
+// to be drawn is an error.
 absl::StatusOr<std::vector<ReportFigure>> DrawFigures(const figures::FigureData& data) {
   std::vector<ReportFigure> drawn;
   for (const figures::FigureKind& kind : figures::FigureKinds()) {
+    if (std::find(data.topics.begin(), data.topics.end(), kind.topic) == data.topics.end()) continue;
     ReportFigure& figure = drawn.emplace_back();
     figure.kind = &kind;
     const absl::StatusOr<figures::Chart> chart = kind.make(data);
@@ -148,10 +151,11 @@ absl::StatusOr<int> Report(const ReportArguments& options, Console& console) {
   RETURN_IF_ERROR(CheckOut(options.out));
   ASSIGN_OR_RETURN(const auto source, OpenSource(options.source));
   ASSIGN_OR_RETURN(const ReportFacts facts, ReadFacts(*source, options.sweep));
-  FigureRequest request{options.sweep, options.fit, options.seq_len, figures::kNoNeed};
-  for (const figures::FigureKind& kind : figures::FigureKinds()) {
-    request.needs |= kind.needs;
-  }
+  const FigureRequest request{.sweep = options.sweep,
+                              .fit = options.fit,
+                              .seq_len = options.seq_len,
+                              .by_topic = true,
+                              .mls_from = options.mls_from};
   ASSIGN_OR_RETURN(const figures::FigureData data, ReadFigureData(*source, request));
   ASSIGN_OR_RETURN(const std::vector<ReportFigure> drawn, DrawFigures(data));
   RETURN_IF_ERROR(WriteFileAtomic(options.out, ReportHtml(facts, data, drawn)));
@@ -171,6 +175,9 @@ void AddReportVerb(Verbs& verbs) {
                    "Sequence length of the figures that show one; the largest unless given")
       ->check(CLI::Range(int64_t{1}, int64_t{1'000'000'000}))
       ->type_name("N");
+  verb->add_option("--mls-from", options->mls_from,
+                   "Another sweep of the same database, for MLS against MAC where this one did not measure MLS")
+      ->type_name("SWEEP");
   AddFitOptions(*verb, options->fit);
   AddSourceOptions(*verb, options->source);
   verbs.SetAction(verb, [options](Console& console) { return Report(*options, console); });

@@ -4,6 +4,7 @@
 #include <climits>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <set>
 #include <tuple>
 
@@ -17,7 +18,30 @@
 namespace capsweep::cli {
 namespace {
 
+constexpr size_t kMostFindings = 12;       // of an analysis
+constexpr double kMultiples = 20;          // a multiple of the smallest budget is told to a twentieth
 constexpr size_t kMostCapacityRows = 400;  // of a group's table
+
+bool HasTopic(const figures::FigureData& data, Topic topic) {
+  return std::find(data.topics.begin(), data.topics.end(), topic) != data.topics.end();
+}
+
+// The analysis of a topic as a table and sentences; nothing where it was not read.
+std::optional<AnalysisView> ViewOf(const figures::FigureData& data, Topic topic) {
+  if (topic == Topic::kBits && data.bits) return BitsView(*data.bits);
+  if (topic == Topic::kAssoc && data.assoc) return AssocView(*data.assoc);
+  if (topic == Topic::kMinnet && data.minnet) return MinnetView(*data.minnet);
+  if (topic == Topic::kFamilies && data.families) return FamiliesView(*data.families);
+  return std::nullopt;
+}
+
+// A table and how to read it; what was found stands in the short section.
+std::string AnalysisSection(const AnalysisView& view, Topic topic) {
+  std::string out = HtmlHeading(2, TopicTitle(topic));
+  out += HtmlTable(view.header, view.rows);
+  for (const std::string& note : view.notes) out += HtmlParagraph(note);
+  return out;
+}
 
 std::string ProgressWords(const ReportFacts& facts) {
   const store::SweepProgress& progress = facts.progress;
@@ -31,19 +55,26 @@ std::string ProgressWords(const ReportFacts& facts) {
 std::string FactsTable(const ReportFacts& facts, const figures::FigureData& data) {
   std::set<std::tuple<int64_t, int64_t, int64_t>> architectures;
   for (const ecm::Measurement& m : data.measurements) architectures.insert({m.heads, m.width, m.seq_len});
-  return HtmlPairs(
-      {{"points", StrCat(FormatCount(facts.progress.points), " asked for, ", FormatCount(facts.progress.done),
-                         " measured, ", FormatCount(facts.progress.failed), " failed, ",
-                         FormatCount(facts.progress.pending + facts.progress.running), " to come")},
-       {"architectures",
+  std::vector<std::pair<std::string, std::string>> pairs = {
+      {"points", StrCat(FormatCount(facts.progress.points), " asked for, ", FormatCount(facts.progress.done),
+                        " measured, ", FormatCount(facts.progress.failed), " failed, ",
+                        FormatCount(facts.progress.pending + facts.progress.running), " to come")},
+      {"seeds", StrCat(facts.seeds)},
+      {"measure", facts.measure},
+      {"runs that ended with their budget", StrCat(FormatCount(facts.by_budget), " of ", FormatCount(facts.results))},
+      {"time of training", FormatDuration(facts.training_seconds)},
+      {"results", StrCat("from ", facts.first_result, " to ", facts.last_result)},
+      {"read from", facts.source}};
+  if (HasTopic(data, Topic::kCapacity)) {
+    std::string text =
         StrCat(FormatCount(static_cast<int64_t>(architectures.size())), " of heads, width and sequence length, in ",
-               data.groups.size(), data.groups.size() == 1 ? " recipe" : " recipes")},
-       {"seeds", StrCat(facts.seeds)},
-       {"measure", facts.measure},
-       {"runs that ended with their budget", StrCat(FormatCount(facts.by_budget), " of ", FormatCount(facts.results))},
-       {"time of training", FormatDuration(facts.training_seconds)},
-       {"results", StrCat("from ", facts.first_result, " to ", facts.last_result)},
-       {"read from", facts.source}});
+               data.groups.size(), data.groups.size() == 1 ? " recipe" : " recipes");
+    if (data.repeated_recipes > 0) {
+      StrAppend(&text, "; ", data.repeated_recipes, " more repeat some of them with another batch size");
+    }
+    pairs.insert(pairs.begin() + 1, {"architectures", text});
+  }
+  return HtmlPairs(pairs);
 }
 
 std::string DevicesTable(const ReportFacts& facts) {
@@ -62,22 +93,24 @@ std::string CapacityCell(const ecm::Row& row) {
   return text;
 }
 
-// A row for each sequence length, number of heads and, where there are several, budget; a column for each width.
+// A row for each sequence length, number of heads and, where cells have several budgets, multiple of the smallest; a
+// column for each width. Budgets follow the size of the model, so that their numbers would differ in every column.
 std::string CapacityTable(const ecm::Group& group) {
-  using Line = std::tuple<double, double, double>;  // seq_len, heads, budget
+  using Line = std::tuple<double, double, double>;                // seq_len, heads, multiple
+  std::map<std::tuple<double, double, double>, double> smallest;  // budget of a cell
+  for (const ecm::Row& row : group.rows) {
+    const auto [at, is_new] = smallest.emplace(std::tuple(row.heads, row.width, row.seq_len), row.budget);
+    if (!is_new) at->second = std::min(at->second, row.budget);
+  }
   std::map<Line, std::map<double, const ecm::Row*>> lines;
   std::set<double> widths;
-  bool budgets = false;
   for (const ecm::Row& row : group.rows) {
+    const double least = smallest.at({row.heads, row.width, row.seq_len});
+    const double multiple = least > 0 ? std::round(kMultiples * row.budget / least) / kMultiples : 1;
     widths.insert(row.width);
-    for (const ecm::Row& other : group.rows) {
-      budgets = budgets || (row.heads == other.heads && row.width == other.width && row.seq_len == other.seq_len &&
-                            row.budget != other.budget);
-    }
+    lines[{row.seq_len, row.heads, multiple}][row.width] = &row;
   }
-  for (const ecm::Row& row : group.rows) {
-    lines[{row.seq_len, row.heads, budgets ? row.budget : 0}][row.width] = &row;
-  }
+  const bool budgets = smallest.size() < group.rows.size();
   std::vector<std::string> header = {"seq_len", "heads"};
   if (budgets) header.emplace_back("budget");
   for (double width : widths) header.push_back(StrCat("width ", width));
@@ -87,7 +120,7 @@ std::string CapacityTable(const ecm::Group& group) {
     const auto& [seq_len, heads, budget] = line;
     std::vector<std::string>& row = table.emplace_back();
     row = {StrCat(seq_len), StrCat(heads)};
-    if (budgets) row.push_back(FormatNumber(budget, 12));
+    if (budgets) row.push_back(StrCat(FormatNumber(budget, 4), "×"));
     for (double width : widths) row.push_back(cells.contains(width) ? CapacityCell(*cells.at(width)) : "");
   }
   std::string out = HtmlTable(header, table);
@@ -141,6 +174,18 @@ std::string ShortSection(const ReportFacts& facts, const figures::FigureData& da
     if (!name.empty()) out += HtmlHeading(3, name);
     out += HtmlList(FitSentences(group));
   }
+  for (const Topic topic : data.topics) {
+    const std::optional<AnalysisView> view = ViewOf(data, topic);
+    if (!view) continue;
+    out += HtmlHeading(3, TopicTitle(topic));
+    std::vector<std::string> shown = view->findings;
+    if (shown.size() > kMostFindings) {
+      shown.resize(kMostFindings);
+      shown.push_back(StrCat("The first ", kMostFindings, " of ", view->findings.size(),
+                             " sentences; `capsweep analyze` has all."));
+    }
+    out += HtmlList(shown);
+  }
   if (const auto missing = MissingSentences(facts, data); !missing.empty()) {
     out += HtmlHeading(3, "What is missing");
     out += HtmlList(missing);
@@ -176,6 +221,7 @@ std::vector<std::string> MissingSentences(const ReportFacts& facts, const figure
     sentences.push_back(
         StrCat(FormatCount(failure.points), failure.points == 1 ? " point" : " points", " failed: ", failure.reason));
   }
+  if (!HasTopic(data, Topic::kCapacity)) return sentences;
   size_t rows = 0, censored = 0, at_chance = 0, single = 0;
   bool budgets = false;  // several in one cell
   for (const ecm::Group& group : data.groups) {
@@ -208,7 +254,10 @@ std::vector<std::string> MissingSentences(const ReportFacts& facts, const figure
         "memorize is not known."));
   }
   if (data.libraries.empty()) {
-    sentences.emplace_back("This sweep measured no MLS, the largest library that is memorized whole.");
+    sentences.emplace_back(
+        "This sweep measured no MLS, the largest library that is memorized whole: a sweep with `measure: mls` in the "
+        "same "
+        "database does (sweeps/mls.yaml), and `capsweep report … --mls-from SWEEP` draws it here.");
   }
   return sentences;
 }
@@ -224,10 +273,15 @@ std::string ReportHtml(const ReportFacts& facts, const figures::FigureData& data
   body += DevicesTable(facts);
   body += HtmlHeading(3, StrCat("The sweep file, ", facts.file_name));
   StrAppend(&body, "<pre>", EscapeHtml(facts.text), "</pre>\n");
-  body += HtmlHeading(2, "Capacities");
-  body += CapacitySection(data);
-  body += HtmlHeading(2, "Fits");
-  body += FitSection(data);
+  if (HasTopic(data, Topic::kCapacity)) {
+    body += HtmlHeading(2, "Capacities");
+    body += CapacitySection(data);
+    body += HtmlHeading(2, "Fits");
+    body += FitSection(data);
+  }
+  for (const Topic topic : data.topics) {
+    if (const auto view = ViewOf(data, topic)) body += AnalysisSection(*view, topic);
+  }
   body += HtmlHeading(2, "Figures");
   body += FigureSection(drawn);
   StrAppend(&body, "<footer>", EscapeHtml(StrCat("Made at ", facts.made_at, " by ", facts.made_by, ".")),

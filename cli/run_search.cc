@@ -35,6 +35,10 @@ enum FoundColumn : size_t {
   kSeed
 };
 constexpr size_t kFirstField = kSeed + 1;
+// Columns after them, for adaptive.
+enum AdaptiveColumn : size_t { kTarget, kRounds, kProbes, kSeconds, kPredicted, kLow, kHigh };
+constexpr std::string_view kAdaptiveColumns = "target, rounds, probes, seconds, predicted, low, high";
+constexpr size_t kFirstAdaptive = kFirstField + kFoundFieldCount;
 
 using FoundRow = std::vector<store::Cell>;
 
@@ -128,7 +132,52 @@ std::string MinnetRows(const store::Table& table, const std::vector<size_t>& sho
   return out.ToString();
 }
 
+// `row` from the first of the adaptive columns on.
+std::string SpentText(const store::Cell* row) {
+  const double points = FoundNumber(row[kProbes]).value_or(0);
+  return StrCat(FormatCount(static_cast<int64_t>(points)), points == 1 ? " point, " : " points, ",
+                FormatNumber(FoundNumber(row[kSeconds]).value_or(0), 3), " s of training");
+}
+
+std::string PredictionText(const store::Cell* row) {
+  const auto predicted = FoundNumber(row[kPredicted]);
+  if (!predicted.has_value()) return "no prediction yet";
+  const double low = FoundNumber(row[kLow]).value_or(0), high = FoundNumber(row[kHigh]).value_or(0);
+  return StrCat(FormatNumber(*predicted, 5), " items (", FormatNumber(low, 5), " to ", FormatNumber(high, 5), ")");
+}
+
+std::string AdaptiveRows(const FoundRow& found) {
+  const store::Cell* row = &found[kFirstAdaptive];
+  const auto predicted = FoundNumber(row[kPredicted]);
+  std::string text = StrCat("Predicted for ", FoundText(row[kTarget]), ": ");
+  if (predicted.has_value()) {
+    const double half = (FoundNumber(row[kHigh]).value_or(0) - FoundNumber(row[kLow]).value_or(0)) / 2;
+    StrAppend(&text, FormatNumber(*predicted, 5), " items, 95 % interval ", FormatNumber(*FoundNumber(row[kLow]), 5),
+              " to ", FormatNumber(*FoundNumber(row[kHigh]), 5), " (half of it is ",
+              FormatNumber(100 * half / *predicted, 3), " % of the prediction)\n");
+  } else {
+    text += "nothing, for there is no fit\n";
+  }
+  const double rounds = FoundNumber(row[kRounds]).value_or(0);
+  StrAppend(&text, "after ", FormatNumber(rounds, 6), rounds == 1 ? " round: " : " rounds: ", SpentText(row));
+  const std::string state = FoundText(found[kState]);
+  StrAppend(&text, "; ", state == "searching" ? std::string("it goes on") : FoundText(found[kReason]), "\n");
+  return text;
+}
+
 }  // namespace
+
+std::string AdaptiveProgressSql(const std::string& sweep) {
+  return StrCat("SELECT sweep, state, reason, ", kAdaptiveColumns, " FROM v_searches WHERE measure = 'adaptive'",
+                sweep.empty() ? "" : StrCat(" AND sweep = ", SqlLiteral(sweep)));
+}
+
+std::string AdaptiveProgressText(const std::vector<store::Cell>& row) {
+  const store::Cell* own = &row[3];
+  const bool searching = FoundText(row[1]) == "searching";
+  return StrCat(searching ? StrCat("round ", FoundNumber(own[kRounds]).value_or(0) + 1) : FoundText(row[2]), ", ",
+                SpentText(own), "; ", FoundText(own[kTarget]), ": ", PredictionText(own));
+}
 
 std::string SearchProgressText(int64_t architectures, int64_t settled, int64_t probes) {
   return StrCat("searching: ", FormatCount(settled), " of ", FormatCount(architectures), " architectures settled, ",
@@ -153,16 +202,17 @@ double PearsonCorrelation(const std::vector<double>& a, const std::vector<double
 }
 
 absl::StatusOr<std::string> SearchText(Source& source, const std::string& sweep) {
-  ASSIGN_OR_RETURN(
-      const store::Table table,
-      source.Query(StrCat("SELECT measure, state, reason, mac, mac_unsettled, mls, size, params_total, "
-                          "dataset_size, lr, warmup, data_seed, ",
-                          kFoundFields, " FROM v_searches WHERE sweep = ", SqlLiteral(sweep), " ORDER BY cell"),
-                   {}));
+  ASSIGN_OR_RETURN(const store::Table table,
+                   source.Query(StrCat("SELECT measure, state, reason, mac, mac_unsettled, mls, size, params_total, "
+                                       "dataset_size, lr, warmup, data_seed, ",
+                                       kFoundFields, ", ", kAdaptiveColumns,
+                                       " FROM v_searches WHERE sweep = ", SqlLiteral(sweep), " ORDER BY cell"),
+                                {}));
   if (table.rows.empty()) {
     return std::string();
   }
   const std::string measure = FoundText(table.rows[0][kMeasure]);
+  if (measure == "adaptive") return AdaptiveRows(table.rows[0]);
   std::vector<size_t> shown = ShownFields(table);
   std::string text = measure == "minnet" ? MinnetRows(table, shown) : CapacityRows(table, measure == "mls", shown);
   for (const FoundRow& row : table.rows) {

@@ -1,8 +1,11 @@
 // capsweep status, workers, explain.
+#include <algorithm>
+#include <map>
 #include <memory>
 
 #include "cli/app.h"
 #include "cli/remote.h"
+#include "cli/run_search.h"
 #include "cli/source.h"
 #include "cli/status_table.h"
 #include "cli/table.h"
@@ -70,7 +73,16 @@ std::string Csv(const store::Table& table) {
 
 absl::StatusOr<std::string> StatusOnce(Source& source, const ReadOptions& options, Format format) {
   ASSIGN_OR_RETURN(const auto sweeps, source.Sweeps(options.sweep));
-  return Look(format, StatusText(sweeps), StatusToJson(sweeps), [&] { return Csv(StatusToTable(sweeps)); });
+  std::map<std::string, std::string> adaptive;
+  const bool searching =
+      std::any_of(sweeps.begin(), sweeps.end(), [](const store::SweepProgress& s) { return s.architectures > 0; });
+  if (format == Format::kTable && searching) {
+    // A file of an older version has no such columns, and no such sweeps.
+    if (const auto found = source.Query(AdaptiveProgressSql(options.sweep), {}); found.ok()) {
+      for (const auto& row : found->rows) adaptive[std::get<std::string>(row[0])] = AdaptiveProgressText(row);
+    }
+  }
+  return Look(format, StatusText(sweeps, adaptive), StatusToJson(sweeps), [&] { return Csv(StatusToTable(sweeps)); });
 }
 
 absl::StatusOr<std::string> WorkersOnce(Source& source, const ReadOptions&, Format format) {

@@ -22,7 +22,8 @@ bool EtaKnown(const store::SweepProgress& sweep) {
 
 }  // namespace
 
-std::string StatusText(const std::vector<store::SweepProgress>& sweeps) {
+std::string StatusText(const std::vector<store::SweepProgress>& sweeps,
+                       const std::map<std::string, std::string>& adaptive) {
   if (sweeps.empty()) {
     return "no sweeps yet; `capsweep run SPEC` or `capsweep submit SPEC` makes one\n";
   }
@@ -33,7 +34,9 @@ std::string StatusText(const std::vector<store::SweepProgress>& sweeps) {
                FormatCount(sweep.running), FormatCount(sweep.pending),
                RateKnown(sweep) ? StrCat(FormatNumber(sweep.rate_per_second, 3), "/s") : "",
                EtaKnown(sweep) ? FormatDuration(sweep.eta_seconds) : ""});
-    if (sweep.architectures > 0 && !IsOver(sweep)) {
+    if (const auto found = adaptive.find(sweep.sweep); found != adaptive.end()) {
+      StrAppend(&reasons, sweep.sweep, ": ", found->second, "\n");
+    } else if (sweep.architectures > 0 && !IsOver(sweep)) {
       StrAppend(&reasons, sweep.sweep, ": ",
                 SearchProgressText(sweep.architectures, sweep.architectures_settled, sweep.points), "\n");
     }

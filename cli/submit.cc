@@ -10,6 +10,7 @@
 #include "common/status.h"
 #include "common/sweep/parse.h"
 #include "common/text.h"
+#include "coordinator/plan/adaptive.h"
 #include "coordinator/plan/grid.h"
 #include "coordinator/plan/search.h"
 
@@ -36,6 +37,31 @@ std::string FirstRunsText(const std::vector<PointSpec>& points) {
   if (points.size() > kShown) {
     StrAppend(&text, "  … and ", FormatCount(static_cast<int64_t>(points.size() - kShown)), " more\n");
   }
+  return text;
+}
+
+std::string SomePoints(int64_t n) {
+  return StrCat(FormatCount(n), n == 1 ? " point" : " points");
+}
+
+// What an adaptive sweep does after these, for a dry run.
+absl::StatusOr<std::string> RoundsText(const SweepSpec& spec) {
+  ASSIGN_OR_RETURN(const auto adaptive, plan::Adaptive::Create(spec));
+  const SearchSpec& s = spec.search;
+  std::string text = StrCat("these ", FormatCount(adaptive->start()), " points first, about ",
+                            FormatDuration(adaptive->start_seconds()), " of one CPU core; then rounds of ");
+  StrAppend(&text,
+            adaptive->round() > 0 ? StrCat("at most ", SomePoints(adaptive->round()))
+                                  : StrCat("about ", FormatDuration(adaptive->round_seconds())),
+            ", each chosen by a fit of all before, for the prediction of ", plan::TargetText(s), "\n");
+  StrAppend(&text, "budget: ",
+            s.budget_points > 0 ? SomePoints(s.budget_points)
+                                : StrCat(FormatNumber(s.budget_seconds, 6), " s of measured training"),
+            ", the first points counted",
+            s.stop_at > 0 ? StrCat("; it ends before that when half the interval is within ",
+                                   FormatNumber(100 * s.stop_at, 3), " % of the prediction twice in a row")
+                          : std::string(),
+            "\n");
   return text;
 }
 
@@ -93,6 +119,10 @@ absl::StatusOr<int> Submit(const SubmitOptions& options, bool extend, Console& c
       return absl::OkStatus();
     }));
     console.out << FirstRunsText(first);
+    if (spec.measure == "adaptive") {
+      ASSIGN_OR_RETURN(const std::string rounds, RoundsText(spec));
+      console.out << rounds;
+    }
   }
   if (options.dry_run && !spec.studies.empty()) {
     ASSIGN_OR_RETURN(const std::string studies, StudiesText(spec));

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <tuple>
 
@@ -29,7 +30,7 @@ using CellKey = std::tuple<int64_t, int64_t, int64_t>;  // heads, width, seq_len
 
 struct SuggestArguments {
   FitChoice choice;
-  std::string target, out, format = "table";
+  std::string target, out, by = "form", format = "table";
   std::vector<int64_t> heads, widths, lengths;
   double seconds = 0;
   int points = 12, max_repeats = 6;
@@ -116,10 +117,11 @@ std::optional<BootstrapInterval> IntervalOfDraws(const ecm::GroupFit& group, con
   return BootstrapInterval{ecm::Quantile(sample, 0.025), ecm::Quantile(sample, 0.975)};
 }
 
+// `by`: the form or baseline that predicts.
 std::string PlanText(const ecm::SuggestPlan& plan, const Cells& cells, const ecm::GroupFit& group,
-                     const SuggestTarget& target) {
-  std::string text = StrCat("To predict ", target.words, " (now ", FormatNumber(plan.predicted, 5), " items by `",
-                            group.best, "`), train in this order:\n");
+                     const std::string& by, const SuggestTarget& target) {
+  std::string text = StrCat("To predict ", target.words, " (now ", FormatNumber(plan.predicted, 5), " items by `", by,
+                            "`), train in this order:\n");
   TextTable table({"", "heads", "width", "seq_len", "repeat", "seconds", "in all", "95 % interval, items", "note"});
   table.Add({"now", "", "", "", "", "", "", FormatNumber(plan.interval_before, 4), ""});
   double spent = 0;
@@ -136,7 +138,7 @@ std::string PlanText(const ecm::SuggestPlan& plan, const Cells& cells, const ecm
   StrAppend(&text, table.ToString(2));
   text +=
       "Seconds are estimates for one CPU core; intervals are expected ones, from the fit as it is linearised here.\n";
-  if (const auto draws = IntervalOfDraws(group, target)) {
+  if (const auto draws = IntervalOfDraws(group, target); draws.has_value() && by == group.best) {
     StrAppend(&text, "By the bootstrap the prediction lies between ", FormatNumber(draws->low, 5), " and ",
               FormatNumber(draws->high, 5), " now.\n");
   }
@@ -154,7 +156,7 @@ std::string PlanText(const ecm::SuggestPlan& plan, const Cells& cells, const ecm
 }
 
 std::string PlanJson(const ecm::SuggestPlan& plan, const Cells& cells, const ecm::GroupFit& group,
-                     const SuggestTarget& target) {
+                     const std::string& by, const SuggestTarget& target) {
   nlohmann::ordered_json order = nlohmann::ordered_json::array();
   for (const ecm::Suggestion& step : plan.order) {
     const PointSpec& point = cells.points[step.cell];
@@ -169,10 +171,10 @@ std::string PlanJson(const ecm::SuggestPlan& plan, const Cells& cells, const ecm
                      {"interval", step.interval},
                      {"near_kink", step.near_kink}});
   }
-  const auto draws = IntervalOfDraws(group, target);
+  const auto draws = by == group.best ? IntervalOfDraws(group, target) : std::nullopt;
   const nlohmann::ordered_json out = {
       {"target", {{"heads", target.heads}, {"width", target.width}, {"seq_len", target.seq_len}}},
-      {"form", group.best},
+      {"form", by},
       {"predicted", plan.predicted},
       {"interval_before", plan.interval_before},
       {"bootstrap_interval", draws ? nlohmann::ordered_json{draws->low, draws->high} : nlohmann::ordered_json(nullptr)},
@@ -219,9 +221,11 @@ absl::StatusOr<int> RunSuggest(const SuggestArguments& options, Console& console
                               .seq_len = static_cast<double>(target.seq_len)};
   request.points = options.points;
   if (options.seconds > 0) request.seconds = options.seconds;
+  if (options.by != "form") request.form = options.by;
+  const std::string by = request.form.empty() ? group->best : request.form;
   ASSIGN_OR_RETURN(const ecm::SuggestPlan plan, ecm::Suggest(*group, rows, cells.cells, request));
-  console.out << (options.format == "json" ? PlanJson(plan, cells, *group, target)
-                                           : PlanText(plan, cells, *group, target));
+  console.out << (options.format == "json" ? PlanJson(plan, cells, *group, by, target)
+                                           : PlanText(plan, cells, *group, by, target));
   return options.out.empty() ? absl::StatusOr<int>(kExitOk) : [&]() -> absl::StatusOr<int> {
     RETURN_IF_ERROR(WriteSweep(options, plan, cells, recipe, target, console));
     return kExitOk;
@@ -240,6 +244,10 @@ void AddSuggestVerb(Verbs& verbs) {
   verb->add_option("--target", options->target, "capacity:heads=5,width=64,seq_len=32 or design:items=1000,seq_len=16")
       ->required()
       ->type_name("TARGET");
+  verb->add_option("--by", options->by, "What predicts and chooses: the fit's best form, or log_quadratic")
+      ->check(CLI::IsMember({"form", "log_quadratic"}))
+      ->capture_default_str()
+      ->type_name("MODEL");
   verb->add_option("--points", options->points, "Most points to suggest")
       ->check(CLI::Range(1, 100))
       ->capture_default_str()

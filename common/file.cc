@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "common/fail_point.h"
 #include "common/hash.h"
 #include "common/status.h"
 #include "common/text.h"
@@ -83,10 +84,14 @@ absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes) {
   absl::Status status = [&]() -> absl::Status {
     Fd fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
     if (fd.get() < 0) return FromErrno(errno, StrCat("create ", temporary));
+    RETURN_IF_ERROR(Reach(FailPoint::kFileCreated));
     RETURN_IF_ERROR(WriteAll(fd.get(), bytes, temporary));
+    RETURN_IF_ERROR(Reach(FailPoint::kFileWritten));
     if (fsync(fd.get()) != 0) return FromErrno(errno, StrCat("fsync ", temporary));
     if (close(fd.Release()) != 0) return FromErrno(errno, StrCat("close ", temporary));
+    RETURN_IF_ERROR(Reach(FailPoint::kFileSynced));
     if (rename(temporary.c_str(), path.c_str()) != 0) return FromErrno(errno, StrCat("rename to ", path));
+    Reach(FailPoint::kFileRenamed).IgnoreError();
     return absl::OkStatus();
   }();
   if (!status.ok()) {

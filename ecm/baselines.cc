@@ -263,6 +263,29 @@ BaselineFit FitBaseline(const std::string& name, const std::vector<Row>& rows, c
   return fit;
 }
 
+BaselinePoint BaselineGradient(const std::string& name, const std::map<std::string, double>& parameters,
+                               const Row& row) {
+  const std::optional<Model> model = FindModel(name);
+  BaselinePoint out;
+  if (!model) return out;
+  out.value = PredictBaseline(name, parameters, row);
+  Standard standard;
+  if (model->standardized) {
+    const auto means = StandardNames("mean_", *model), sds = StandardNames("sd_", *model);
+    for (int j = 0; j < 3; ++j) {
+      standard.mean[j] = parameters.at(means[j]);
+      standard.sd[j] = parameters.at(sds[j]);
+    }
+  }
+  const std::array<double, 3> inputs = standard.Apply(Inputs(*model, row));
+  for (size_t t = 0; t < model->terms.size(); ++t) {
+    if (!parameters.contains(model->terms[t].name)) continue;
+    out.terms.push_back(model->terms[t].name);
+    out.by.push_back(TermValue(*model, t, row, inputs) * (model->logarithmic ? out.value : 1));
+  }
+  return out;
+}
+
 double PredictBaseline(const std::string& name, const std::map<std::string, double>& parameters, const Row& row) {
   const std::optional<Model> model = FindModel(name);
   if (!model || parameters.empty()) return kNaN;

@@ -33,6 +33,16 @@ const std::vector<std::string>& BaselineNames();
 
 BaselineFit FitBaseline(const std::string& name, const std::vector<Row>& rows, const std::vector<double>& weights);
 
+// Prediction for a row and its derivative by every term that was kept, in the order of BaselineFit::parameters' terms.
+// Empty for an unknown name.
+struct BaselinePoint {
+  double value = 0;
+  std::vector<std::string> terms;
+  std::vector<double> by;
+};
+BaselinePoint BaselineGradient(const std::string& name, const std::map<std::string, double>& parameters,
+                               const Row& row);
+
 // NaN for an unknown name, and where the row lacks the parameter counts that `bits`, `bits_parts` and `power` need.
 double PredictBaseline(const std::string& name, const std::map<std::string, double>& parameters, const Row& row);
 

@@ -56,7 +56,7 @@ std::string BitsVerdict(const BitsCapacity& c) {
       c.settled() ? "a larger library gave no more bits" : "lower bound: larger libraries were not tried";
   if (!c.settled() && c.cells.size() > 1) text = "lower bound: bits still rose with the library";
   if (best.ended_by_budget > 0) {
-    absl::StrAppend(&text, "; budget-limited: ", best.ended_by_budget, " of ", best.repeats,
+    absl::StrAppend(&text, "; budget-limited lower bound: ", best.ended_by_budget, " of ", best.repeats,
                     " runs ended with their step budget");
   }
   return text;

@@ -4,9 +4,12 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <memory>
 #include <tuple>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "ecm/baselines.h"
 #include "ecm/fit_data.h"
 #include "ecm/forms.h"
 #include "ecm/statistics.h"
@@ -19,6 +22,7 @@ constexpr double kPriorSizes = 10;     // a parameter is known beforehand to thi
 constexpr double kModelError = 0.05;   // of a capacity, as in the weights of a fit
 constexpr double kLackingRank = 1e12;  // condition of the scaled information matrix
 constexpr int kFewestDegrees = 3;
+constexpr char kBaseline[] = "log_quadratic";
 
 struct Gradient {
   Eigen::VectorXd by;  // of the free parameters
@@ -26,10 +30,45 @@ struct Gradient {
   bool near_kink = false;
 };
 
-// The fitted form as a linear model around its optimum.
+// A fitted model as a linear one around its optimum.
 class Linear {
  public:
-  Linear(const GroupFit& fit, const std::vector<Row>& rows) : form_(*FindForm(fit.best)) {
+  virtual ~Linear() = default;
+  virtual int parameters() const = 0;
+  virtual Gradient At(double heads, double width, double seq_len) const = 0;
+  // Size of each parameter: its value, or what its unit suggests where that is smaller.
+  virtual Eigen::VectorXd Sizes() const = 0;
+};
+
+// ln C is linear in the terms, which are of order 1.
+class LinearBaseline : public Linear {
+ public:
+  LinearBaseline(std::string name, const FormFit& fit) : name_(std::move(name)), fit_(fit) {
+    terms_ = BaselineGradient(name_, fit_.parameters, {.heads = 1, .width = 1, .seq_len = 1}).terms;
+  }
+  int parameters() const override { return static_cast<int>(terms_.size()); }
+  Gradient At(double heads, double width, double seq_len) const override {
+    const BaselinePoint point =
+        BaselineGradient(name_, fit_.parameters, {.heads = heads, .width = width, .seq_len = seq_len});
+    Gradient out{.by = Eigen::VectorXd(parameters()), .value = point.value};
+    for (int j = 0; j < parameters(); ++j) out.by(j) = point.by[j];
+    return out;
+  }
+  Eigen::VectorXd Sizes() const override {
+    Eigen::VectorXd sizes(parameters());
+    for (int j = 0; j < parameters(); ++j) sizes(j) = std::max(1.0, std::abs(fit_.parameters.at(terms_[j])));
+    return sizes;
+  }
+
+ private:
+  const std::string name_;
+  const FormFit& fit_;
+  std::vector<std::string> terms_;
+};
+
+class LinearForm : public Linear {
+ public:
+  LinearForm(const GroupFit& fit, const std::vector<Row>& rows) : form_(*FindForm(fit.best)) {
     const FormFit& best = fit.forms.at(fit.best);
     const FitData data = MakeFitData(rows, "weighted");
     for (const VariantChoice& choice : ListVariants(form_, data)) {
@@ -45,9 +84,9 @@ class Linear {
   }
 
   bool known() const { return variant_.form != nullptr; }
-  int parameters() const { return static_cast<int>(free_.size()); }
+  int parameters() const override { return static_cast<int>(free_.size()); }
 
-  Gradient At(double heads, double width, double seq_len) const {
+  Gradient At(double heads, double width, double seq_len) const override {
     Gradient out = BranchAt(variant_, heads, width, seq_len);
     if (!variant_.linear || !variant_.saturated || form_.combine == Combine::kSoftmin) return out;
     Variant rising = variant_, flat = variant_;
@@ -59,8 +98,7 @@ class Linear {
     return out;
   }
 
-  // Size of each free parameter: its value, or what its unit suggests where that is smaller.
-  Eigen::VectorXd Sizes() const {
+  Eigen::VectorXd Sizes() const override {
     Eigen::VectorXd sizes(parameters());
     for (int j = 0; j < parameters(); ++j) {
       const int p = free_[j];
@@ -174,7 +212,16 @@ class Planner {
 };
 
 absl::Status Check(const GroupFit& fit, const std::vector<SuggestCell>& candidates, const SuggestRequest& request) {
-  if (!fit.error.empty() || fit.forms.find(fit.best) == fit.forms.end() || FindForm(fit.best) == nullptr) {
+  if (request.form == kBaseline) {
+    const auto found = fit.baselines.find(kBaseline);
+    if (found == fit.baselines.end() || !found->second.skipped.empty()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("no suggestion without a fit of ", kBaseline, ": ",
+                       found == fit.baselines.end() ? "there is none" : found->second.skipped));
+    }
+  } else if (!request.form.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("no suggestions by '", request.form, "'; use ", kBaseline));
+  } else if (!fit.error.empty() || fit.forms.find(fit.best) == fit.forms.end() || FindForm(fit.best) == nullptr) {
     return absl::FailedPreconditionError(
         absl::StrCat("no suggestion without a fit: ", fit.error.empty() ? "it names no best form" : fit.error));
   }
@@ -195,11 +242,18 @@ absl::Status Check(const GroupFit& fit, const std::vector<SuggestCell>& candidat
 absl::StatusOr<SuggestPlan> Suggest(const GroupFit& fit, const std::vector<Row>& rows,
                                     const std::vector<SuggestCell>& candidates, const SuggestRequest& request) {
   if (const absl::Status status = Check(fit, candidates, request); !status.ok()) return status;
-  const Linear linear(fit, rows);
-  if (!linear.known()) {
-    return absl::FailedPreconditionError(absl::StrCat("the fit's variant '", fit.forms.at(fit.best).variant,
-                                                      "' does not fit its rows; fit the sweep again"));
+  std::unique_ptr<Linear> owned;
+  if (request.form == kBaseline) {
+    owned = std::make_unique<LinearBaseline>(kBaseline, fit.baselines.at(kBaseline));
+  } else {
+    auto form = std::make_unique<LinearForm>(fit, rows);
+    if (!form->known()) {
+      return absl::FailedPreconditionError(absl::StrCat("the fit's variant '", fit.forms.at(fit.best).variant,
+                                                        "' does not fit its rows; fit the sweep again"));
+    }
+    owned = std::move(form);
   }
+  const Linear& linear = *owned;
   Planner planner(linear, rows);
   const Gradient target = linear.At(request.heads, request.width, request.seq_len);
   std::vector<Gradient> gradients;

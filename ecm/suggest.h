@@ -22,6 +22,7 @@ struct SuggestRequest {
   double heads = 0, width = 0, seq_len = 0;  // of the prediction whose interval is to shrink
   double seconds = std::numeric_limits<double>::infinity();
   int points = 12;
+  std::string form;  // "" = the fit's best form; or the baseline log_quadratic
 };
 
 struct Suggestion {
@@ -47,6 +48,9 @@ struct SuggestPlan {
 // is a weak prior (each parameter known to about ten times its size); it matters only where the rows identify less.
 // Where the branches differ by less than 15 % a cell's Jacobian is the mean of both. The interval is 2·t·√variance with
 // t at (cells − parameters) degrees of freedom.
+//
+// With `form` log_quadratic the same is done for that baseline, whose bend-free Jacobian is C times its terms; it needs
+// no fitted form.
 //
 // `rows`: those of the fit. FailedPrecondition without a fit; InvalidArgument for a target or candidates out of range.
 absl::StatusOr<SuggestPlan> Suggest(const GroupFit& fit, const std::vector<Row>& rows,

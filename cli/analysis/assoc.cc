@@ -5,17 +5,12 @@
 
 #include "cli/analysis/analysis.h"
 #include "cli/console.h"
-#include "cli/table.h"
 #include "common/text.h"
 
 namespace capsweep::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-double TokensOf(const ResultRow& row) {
-  return static_cast<double>(row.dataset_size) * static_cast<double>(row.seq_len);
-}
 
 // parameters / D*^2, the ratio that Niu and others print.
 double RatioOf(const AssocSize& size) {
@@ -70,37 +65,44 @@ AssocAnalysis AnalyzeAssoc(const std::vector<ResultRow>& rows,
   return analysis;
 }
 
-std::string AssocText(const AssocAnalysis& analysis) {
-  TextTable table({"architecture", "params", "D* (tokens)", "gap at D*", "params/D*^2", "neighbour mean", "median",
-                   "2 x theory radius"});
+AnalysisView AssocView(const AssocAnalysis& analysis) {
+  AnalysisView view{.header = {"architecture", "params", "D* (tokens)", "gap at D*", "params/D*^2", "neighbour mean",
+                               "median", "2 x theory radius"}};
   bool returns = false;
   for (const AssocSize& size : analysis.sizes) {
     const bool found = size.critical.tokens > 0;
     returns = returns || size.critical.returns;
-    table.Add({size.row.architecture, FormatCount(size.row.params_total), CriticalText(size),
-               found ? FormatNumber(size.gap.at(size.critical.tokens), 2) : "-",
-               found ? FormatNumber(RatioOf(size), 3) : "-", DistanceText(size.neighbour_mean),
-               DistanceText(size.neighbour_median),
-               FormatNumber(2 * ecm::TheoryRadius(static_cast<double>(size.row.width)), 3)});
+    view.rows.push_back({size.row.architecture, FormatCount(size.row.params_total), CriticalText(size),
+                         found ? FormatNumber(size.gap.at(size.critical.tokens), 2) : "-",
+                         found ? FormatNumber(RatioOf(size), 3) : "-", DistanceText(size.neighbour_mean),
+                         DistanceText(size.neighbour_median),
+                         FormatNumber(2 * ecm::TheoryRadius(static_cast<double>(size.row.width)), 3)});
   }
-  std::string text =
-      StrCat(table.ToString(), "\nD* is the smallest library, in tokens, whose training loss stays within ",
-             "sigma^2 = ", analysis.settings.sigma2, " (mean square over ", analysis.settings.window,
-             " evaluations)\nof the least held-out loss.\n");
-  if (returns)
-    StrAppend(&text, "For some sizes a larger library lies above that limit again: their D* is uncertain.\n");
   if (analysis.law.ok()) {
-    StrAppend(&text, "params ~ D*^", FormatNumber(analysis.law->exponent, 3), " (95 % ",
-              FormatNumber(analysis.law->low, 3), " to ", FormatNumber(analysis.law->high, 3), ", ",
-              analysis.law->pairs, " sizes); the theory of Niu and others, under its conditions, says 2.\n");
+    view.findings.push_back(StrCat("params ~ D*^", FormatNumber(analysis.law->exponent, 3), " (95 % ",
+                                   FormatNumber(analysis.law->low, 3), " to ", FormatNumber(analysis.law->high, 3),
+                                   ", ", analysis.law->pairs,
+                                   " sizes); the theory of Niu and others, under its conditions, says 2."));
   } else {
-    StrAppend(&text, "No exponent: ", analysis.law.status().message(), " (sizes whose D* lies inside the grid).\n");
+    view.findings.push_back(
+        StrCat("No exponent: ", analysis.law.status().message(), " (sizes whose D* lies inside the grid)."));
   }
-  StrAppend(&text,
-            "Reference: Niu and others, Proposition 4, puts the loss at 1 nat or more if all samples are stored as "
-            "separated balls\nof equal mass. A network that has memorized its library has a training loss near 0; the "
-            "line is conditional.\n");
-  return text;
+  if (returns) {
+    view.findings.emplace_back("For some sizes a larger library lies above the limit again: their D* is uncertain.");
+  }
+  view.notes.push_back(StrCat(
+      "D* is the smallest library, in tokens, whose training loss stays within sigma^2 = ", analysis.settings.sigma2,
+      " (mean square over ", analysis.settings.window,
+      " evaluations) of the least held-out loss; it is known to one step between library sizes."));
+  view.notes.emplace_back(
+      "Reference: Niu and others, Proposition 4, puts the loss at 1 nat or more if all samples are stored as separated "
+      "balls of equal mass. A network that has memorized its library has a training loss near 0; the line is "
+      "conditional.");
+  return view;
+}
+
+std::string AssocText(const AssocAnalysis& analysis) {
+  return ViewText(AssocView(analysis));
 }
 
 std::string AssocJson(const AssocAnalysis& analysis) {

@@ -5,7 +5,6 @@
 
 #include "cli/analysis/analysis.h"
 #include "cli/console.h"
-#include "cli/table.h"
 #include "common/text.h"
 
 namespace capsweep::cli {
@@ -57,23 +56,32 @@ BitsAnalysis AnalyzeBits(const std::vector<ResultRow>& rows) {
   return analysis;
 }
 
-std::string BitsText(const BitsAnalysis& analysis) {
-  TextTable table({"architecture", "params", "library", "bits memorized", "sd", "alpha", "alpha train", "H/(3.6 P)",
-                   "Morris fp32"});
-  std::string sentences;
+AnalysisView BitsView(const BitsAnalysis& analysis) {
+  AnalysisView view{.header = {"architecture", "params", "library", "bits memorized", "sd", "alpha", "alpha train",
+                               "H/(3.6 P)", "Morris fp32"}};
   for (const auto& [row, capacity] : analysis.architectures) {
     const ecm::BitsCell& best = capacity.Best();
     const auto morris =
         row.family == "gpt2" ? ecm::FindMorrisSize(row.layers, row.width, row.vocab, row.seq_len) : std::nullopt;
-    table.Add({row.architecture, FormatCount(row.params_total), FormatCount(static_cast<int64_t>(best.dataset_size)),
-               BitsFigure(best.bits_mem, 4), BitsFigure(best.bits_sd, 2), BitsFigure(capacity.alpha_total(), 3),
-               BitsFigure(capacity.alpha_train(), 3), BitsFigure(capacity.saturation_ratio(), 3),
-               morris ? BitsFigure(morris->alpha_fp32, 3) : ""});
-    StrAppend(&sentences, row.architecture, ": ", ecm::BitsVerdict(capacity), ".\n");
+    view.rows.push_back({row.architecture, FormatCount(row.params_total),
+                         FormatCount(static_cast<int64_t>(best.dataset_size)), BitsFigure(best.bits_mem, 4),
+                         BitsFigure(best.bits_sd, 2), BitsFigure(capacity.alpha_total(), 3),
+                         BitsFigure(capacity.alpha_train(), 3), BitsFigure(capacity.saturation_ratio(), 3),
+                         morris ? BitsFigure(morris->alpha_fp32, 3) : ""});
+    view.findings.push_back(StrCat(row.architecture, ": ", ecm::BitsVerdict(capacity), "."));
   }
-  return StrCat(table.ToString(), "\n", sentences,
-                "alpha is bits memorized per parameter, all of them or the trained ones. The printed figures of Morris "
-                "and others (2025)\ncome from a million steps; a lower figure from fewer steps contradicts nothing.\n");
+  view.notes.emplace_back(
+      "alpha is bits memorized per parameter, all of them or the trained ones, at the library that gave most; H/(3.6 "
+      "P) "
+      "is the largest library over what 3.6 bits per parameter would hold.");
+  view.notes.emplace_back(
+      "The printed figures of Morris and others (2025) come from a million steps; a lower figure from fewer steps "
+      "contradicts nothing.");
+  return view;
+}
+
+std::string BitsText(const BitsAnalysis& analysis) {
+  return ViewText(BitsView(analysis));
 }
 
 std::string BitsJson(const BitsAnalysis& analysis) {

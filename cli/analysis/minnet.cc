@@ -1,11 +1,12 @@
 // The least network that memorizes a library, among those a sweep tried.
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <tuple>
 
 #include "cli/analysis/analysis.h"
 #include "cli/console.h"
-#include "cli/table.h"
 #include "common/text.h"
 
 namespace capsweep::cli {
@@ -14,6 +15,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr double kSmallLoss = 0.01;  // the rule of Kajitsuka and Sato
+constexpr double kAlike = 0.25;
+constexpr size_t kFewestSizes = 3;  // with a network, for a slope
 
 LeastNetwork LeastOf(const std::vector<const ResultRow*>& rows) {
   LeastNetwork least;
@@ -45,6 +48,52 @@ std::string CountText(int64_t value, const char* none) {
   return value > 0 ? FormatCount(value) : none;
 }
 
+std::string LawSentence(const MinnetAnalysis::Law& law) {
+  if (!law.law.ok()) return StrCat(law.family, ": no slope: ", law.law.status().message(), ".");
+  std::string text =
+      StrCat(law.family, ": P_min ~ D^", FormatNumber(law.law->exponent, 3), " (95 % ", FormatNumber(law.law->low, 3),
+             " to ", FormatNumber(law.law->high, 3), ", ", law.law->pairs, " pairs). ");
+  std::vector<std::string> curves;
+  for (const ecm::Overlay& overlay : law.overlays) {
+    const double behind = overlay.aicc - law.overlays[0].aicc;
+    curves.push_back(StrCat(FormatNumber(overlay.factor, 3), " ", overlay.name, " (",
+                            std::isfinite(behind) ? FormatNumber(behind, 3) : "0", ")"));
+  }
+  if (std::isfinite(law.overlays[0].aicc)) {
+    StrAppend(&text, "By AICc, difference to the best in brackets: ", StrJoin(curves, ", "), ".");
+  } else {
+    StrAppend(&text, "Too few pairs to order the curves of theory.");
+  }
+  return text;
+}
+
+std::string LengthSentence(const MinnetAnalysis::Length& length) {
+  const LeastNetwork &least = length.least, &shortest = length.shortest;
+  return StrCat(least.family, ", ", FormatCount(least.dataset_size), " items: at seq_len ", least.seq_len, " ",
+                FormatCount(least.params), " parameters (", least.layers, " layers), at seq_len ", shortest.seq_len,
+                " ", FormatCount(shortest.params), " (", shortest.layers, "): ", length.alike ? "alike" : "not alike",
+                " (within one block or 25 %).");
+}
+
+// Of every family and library size with networks at several lengths.
+std::vector<MinnetAnalysis::Length> CompareLengths(const std::vector<LeastNetwork>& networks) {
+  std::map<std::pair<std::string, int64_t>, std::vector<const LeastNetwork*>> tasks;
+  for (const LeastNetwork& n : networks) {
+    if (n.params > 0) tasks[{n.family, n.dataset_size}].push_back(&n);  // ascending by seq_len
+  }
+  std::vector<MinnetAnalysis::Length> lengths;
+  for (const auto& [task, members] : tasks) {
+    if (members.size() < 2) continue;
+    const LeastNetwork& shortest = *members[0];
+    for (const LeastNetwork* n : members) {
+      const bool blocks = n->width == shortest.width && std::abs(n->layers - shortest.layers) <= 1;
+      const double ratio = static_cast<double>(n->params) / static_cast<double>(shortest.params);
+      lengths.push_back({*n, shortest, blocks || std::abs(ratio - 1) <= kAlike});
+    }
+  }
+  return lengths;
+}
+
 }  // namespace
 
 MinnetAnalysis AnalyzeMinnet(const std::vector<ResultRow>& rows) {
@@ -64,45 +113,43 @@ MinnetAnalysis AnalyzeMinnet(const std::vector<ResultRow>& rows) {
       tokens.push_back(static_cast<double>(network.seq_len));
       parameters.push_back(static_cast<double>(network.params));
     }
-    MinnetAnalysis::Law law{family, ecm::FitPowerLaw(items, parameters), {}};
+    MinnetAnalysis::Law law{family, absl::UnknownError(""), {}};
+    const size_t sizes = std::set<double>(items.begin(), items.end()).size();
+    law.law = sizes < kFewestSizes
+                  ? absl::InvalidArgumentError(StrCat("three library sizes or more are needed, there are ", sizes))
+                  : ecm::FitPowerLaw(items, parameters);
     if (law.law.ok()) law.overlays = ecm::FitOverlays(items, tokens, parameters);
     analysis.laws.push_back(std::move(law));
   }
+  analysis.lengths = CompareLengths(analysis.networks);
   return analysis;
 }
 
-std::string MinnetText(const MinnetAnalysis& analysis) {
-  TextTable table({"family", "seq_len", "items", "least params", "layers", "width", "by loss < 0.01",
-                   "largest that failed", "runs"});
+AnalysisView MinnetView(const MinnetAnalysis& analysis) {
+  AnalysisView view{.header = {"family", "seq_len", "items", "least params", "layers", "width", "by loss < 0.01",
+                               "largest that failed", "runs"}};
   for (const LeastNetwork& n : analysis.networks) {
-    table.Add({n.family, StrCat(n.seq_len), FormatCount(n.dataset_size), CountText(n.params, "none"),
-               n.params > 0 ? StrCat(n.layers) : "", n.params > 0 ? StrCat(n.width) : "",
-               CountText(n.params_by_loss, "none"), CountText(n.largest_failed, "-"), StrCat(n.trials)});
+    view.rows.push_back({n.family, StrCat(n.seq_len), FormatCount(n.dataset_size), CountText(n.params, "none"),
+                         n.params > 0 ? StrCat(n.layers) : "", n.params > 0 ? StrCat(n.width) : "",
+                         CountText(n.params_by_loss, "none"), CountText(n.largest_failed, "-"), StrCat(n.trials)});
   }
-  std::string text = StrCat(table.ToString(), "\nleast params: of the smallest network that memorized every item in ",
-                            "some trial, among those tried.\n");
-  for (const auto& law : analysis.laws) {
-    if (!law.law.ok()) {
-      StrAppend(&text, law.family, ": no slope: ", law.law.status().message(), ".\n");
-      continue;
-    }
-    StrAppend(&text, law.family, ": P_min ~ D^", FormatNumber(law.law->exponent, 3), " (95 % ",
-              FormatNumber(law.law->low, 3), " to ", FormatNumber(law.law->high, 3), ", ", law.law->pairs,
-              " library sizes). By AICc:");
-    for (const ecm::Overlay& overlay : law.overlays) {
-      StrAppend(&text, " ", FormatNumber(overlay.factor, 3), " ", overlay.name, " (",
-                FormatNumber(overlay.aicc - law.overlays[0].aicc, 3), ")");
-    }
-    StrAppend(&text, "\n");
+  for (const auto& law : analysis.laws) view.findings.push_back(LawSentence(law));
+  for (const auto& length : analysis.lengths) {
+    if (length.least.seq_len != length.shortest.seq_len) view.findings.push_back(LengthSentence(length));
   }
-  StrAppend(&text,
-            "Theory leaves the factor of these curves open: a larger network found by training contradicts none of "
-            "them.\n");
-  return text;
+  view.notes.emplace_back(
+      "least params: of the smallest network that memorized every item in some trial, among those tried.");
+  view.notes.emplace_back(
+      "Theory leaves the factor of these curves open: a larger network found by training contradicts none of them.");
+  return view;
+}
+
+std::string MinnetText(const MinnetAnalysis& analysis) {
+  return ViewText(MinnetView(analysis));
 }
 
 std::string MinnetJson(const MinnetAnalysis& analysis) {
-  Json out = {{"networks", Json::array()}, {"laws", Json::array()}};
+  Json out = {{"networks", Json::array()}, {"laws", Json::array()}, {"lengths", Json::array()}};
   for (const LeastNetwork& n : analysis.networks) {
     out["networks"].push_back({{"family", n.family},
                                {"seq_len", n.seq_len},
@@ -126,6 +173,15 @@ std::string MinnetJson(const MinnetAnalysis& analysis) {
       entry["overlays"].push_back({{"curve", o.name}, {"factor", o.factor}, {"aicc", o.aicc}});
     }
     out["laws"].push_back(std::move(entry));
+  }
+  for (const auto& length : analysis.lengths) {
+    out["lengths"].push_back({{"family", length.least.family},
+                              {"dataset_size", length.least.dataset_size},
+                              {"seq_len", length.least.seq_len},
+                              {"params", length.least.params},
+                              {"shortest_seq_len", length.shortest.seq_len},
+                              {"shortest_params", length.shortest.params},
+                              {"alike", length.alike}});
   }
   return out.dump(2);
 }

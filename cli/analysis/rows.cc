@@ -1,9 +1,10 @@
+#include "cli/analysis/rows.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <set>
 
-#include "cli/analysis/analysis.h"
 #include "cli/table.h"
 #include "common/text.h"
 
@@ -57,27 +58,39 @@ class RowReader {
   std::map<std::string, size_t> index_;
 };
 
+// Whether head_dim is width / heads everywhere (`head_dim: split`), so that a name needs not say it.
+bool SplitsWidth(const RowReader& reader, const store::Table& results) {
+  return std::all_of(results.rows.begin(), results.rows.end(), [&](const auto& row) {
+    return reader.Integer(row, "heads") * reader.Integer(row, "head_dim") == reader.Integer(row, "width");
+  });
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<ResultRow>> ReadResultRows(const store::Table& results) {
   absl::StatusOr<RowReader> made =
       RowReader::Make(results, {"point_id", "stop_reason", "dataset_size", "targets", "budget_steps", "budget_epochs",
-                                "items_mem", "params_total", "params_train", "bits_mem", "train_loss", "heldout_loss",
-                                "neighbour_mean", "neighbour_median"});
+                                "items_mem", "items_corr", "params_total", "params_train", "bits_mem", "train_loss",
+                                "heldout_loss", "neighbour_mean", "neighbour_median"});
   if (!made.ok()) return made.status();
   const RowReader& reader = *made;
   std::vector<std::string> naming;
   for (const std::string& name : NamingColumns()) {
     std::set<std::string> values;
     for (const auto& row : results.rows) values.insert(reader.Text(row, name));
-    if (values.size() > 1) naming.push_back(name);
+    const bool follows = name == "head_dim" && SplitsWidth(reader, results);
+    if (values.size() > 1 && !follows) naming.push_back(name);
   }
-  if (naming.empty()) naming = {"family", "layers", "width"};
+  const bool alone = naming.empty();  // nothing varies
+  if (alone) naming = {"family", "layers", "width"};
   std::vector<ResultRow> rows;
   for (const auto& row : results.rows) {
     ResultRow r;
     for (const std::string& name : naming) {
-      StrAppend(&r.architecture, r.architecture.empty() ? "" : ", ", name, " ", reader.Text(row, name));
+      const std::string words = StrCat(name, " ", reader.Text(row, name));
+      StrAppend(&r.architecture, r.architecture.empty() ? "" : ", ", words);
+      if (alone || name == "family" || name == "seq_len" || name == "mlp_width") continue;
+      StrAppend(&r.variant, r.variant.empty() ? "" : ", ", words);
     }
     r.point_id = reader.Integer(row, "point_id");
     r.family = reader.Text(row, "family");
@@ -92,9 +105,10 @@ absl::StatusOr<std::vector<ResultRow>> ReadResultRows(const store::Table& result
       *field = reader.Integer(row, name);
     }
     for (const auto& [field, name] :
-         {std::pair{&r.bits_mem, "bits_mem"}, std::pair{&r.train_loss, "train_loss"}, std::pair{&r.lr, "lr"},
-          std::pair{&r.warmup, "warmup"}, std::pair{&r.heldout_loss, "heldout_loss"},
-          std::pair{&r.neighbour_mean, "neighbour_mean"}, std::pair{&r.neighbour_median, "neighbour_median"}}) {
+         {std::pair{&r.items_corr, "items_corr"}, std::pair{&r.bits_mem, "bits_mem"},
+          std::pair{&r.train_loss, "train_loss"}, std::pair{&r.lr, "lr"}, std::pair{&r.warmup, "warmup"},
+          std::pair{&r.heldout_loss, "heldout_loss"}, std::pair{&r.neighbour_mean, "neighbour_mean"},
+          std::pair{&r.neighbour_median, "neighbour_median"}}) {
       *field = reader.Real(row, name);
     }
     rows.push_back(std::move(r));

@@ -18,11 +18,11 @@ struct ChartPoint {
 enum class Mark { kPoints, kLine, kLinePoints, kBand };
 
 // A style is a colour and the shape of a point that goes with it, so that figures can be read without colours.
-inline constexpr int kReference = -1;  // a thin grey line
+inline constexpr int kReference = -1;  // a thin grey line; -2 to -4 are others, each broken in its own way
 
 struct Series {
   std::string title;  // in the legend; "": not there. One title has one look in all panels
-  int style = 0;      // from 0; kReference
+  int style = 0;      // from 0; kReference or below
   bool open = false;  // hollow points, broken line
   Mark mark = Mark::kPoints;
   std::vector<ChartPoint> points;  // those that are not finite, or not above 0 on a logarithmic axis, are not drawn

@@ -75,10 +75,13 @@ absl::StatusOr<Chart> LibrariesFigure(const FigureData& data) {
     styles.Add(pair.heads);
   }
   if (all.empty()) {
-    return CannotDraw(data, "this sweep measured no MLS beside its MAC, so the two cannot be compared");
+    return CannotDraw(data,
+                      "this sweep measured no MLS beside its MAC, so the two cannot be compared; `--mls-from SWEEP` "
+                      "takes both from a sweep with `measure: mls`");
   }
-  Chart chart{.title = StrCat("MLS against MAC, sweep ", data.sweep),
-              .subtitle = "each point an architecture; broken line: MLS = MAC"};
+  Chart chart{
+      .title = StrCat("MLS against MAC, sweep ", data.libraries_from.empty() ? data.sweep : data.libraries_from),
+      .subtitle = "each point an architecture; broken line: MLS = MAC"};
   for (const auto& [frozen, pairs] : by_mlp) {
     const std::string name = by_mlp.size() < 2 ? "" : frozen ? "frozen MLP" : "trained MLP";
     chart.panels.push_back(LibraryPanel(pairs, name, styles));

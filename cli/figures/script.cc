@@ -7,6 +7,7 @@
 #include <set>
 #include <string_view>
 
+#include "absl/strings/str_format.h"
 #include "common/text.h"
 
 namespace capsweep::figures {
@@ -15,12 +16,14 @@ namespace {
 constexpr int kPanelWidth = 420, kPanelHeight = 340, kLeastWidth = 660;
 constexpr int kTitleHeight = 34, kSubtitleHeight = 22, kLegendRow = 22, kBottom = 8;
 constexpr double kSample = 30, kSampleGap = 8, kEntryGap = 24;  // pixels of a legend's line, behind it, behind the text
-constexpr double kLetter = 8.6;                                 // pixels of a letter of the legend
-constexpr double kLetterShare = 0.64, kSmallestFont = 7;        // a letter's width in sizes of its font
+constexpr double kLetter = 9.2;                                 // pixels of a letter of the legend
+constexpr double kLetterShare = 0.72, kSmallestFont = 7;        // a letter's width in sizes of its font
 constexpr double kTitleFont = 16, kSubtitleFont = 12, kPanelFont = 13;
 constexpr int kMostTicks = 6;
 constexpr double kTickRoom = 0.075;  // of the axis, between two labels
-constexpr double kMargin = 0.05;     // of the axis, around the data
+constexpr double kTickLetter = 0.027,
+                 kTickGap = 0.02;  // of a horizontal axis: a letter of a label, between two of them
+constexpr double kMargin = 0.05;   // of the axis, around the data
 
 // Colours that people with colour-blindness can tell apart (Okabe and Ito), the yellow left out as too faint, and with
 // each a shape: gnuplot's numbers of the filled and of the hollow one.
@@ -159,10 +162,17 @@ Range RangeOf(const Axis& axis, const std::vector<double>& values) {
   return {axis.from ? std::min(from, least) : least - gap, most + gap};
 }
 
-// 100 in place of the shorter 1e+02.
+// Decimals of a tick below 1 until its first digit that is not 0.
+size_t DecimalsOf(double value) {
+  return static_cast<size_t>(std::ceil(-std::log10(value) - 1e-9));
+}
+
+// 100 in place of the shorter 1e+02, 0.0001 in place of 1e-04.
 std::string TickText(double value) {
   const auto whole = static_cast<int64_t>(value);
-  return std::abs(value) < 1e7 && static_cast<double>(whole) == value ? StrCat(whole) : StrCat(value);
+  if (std::abs(value) < 1e7 && static_cast<double>(whole) == value) return StrCat(whole);
+  return value >= 1e-6 && value < 1e-3 ? absl::StrFormat("%.6f", value).substr(0, 2 + DecimalsOf(value))
+                                       : StrCat(value);
 }
 
 // Multiples of 1, 2 or 5 times a power of ten, as many as have room side by side.
@@ -179,13 +189,19 @@ std::vector<double> EvenTicks(const Range& range) {
   return values;
 }
 
-// 1, 2, 5, 10, 20, … inside a range of less than three decades; powers of ten in a wider one.
+// Even ones in a narrow range; 1, 1.5, 2, 3, … inside a decade, 1, 2, 5, 10, 20, … inside three; powers of ten in a
+// wider range.
 std::vector<double> DecadeTicks(const Range& range) {
-  const bool narrow = range.to / range.from < 1000;
+  if (range.to / range.from < 3) return EvenTicks(range);
+  std::vector<double> steps = {1};
+  if (range.to / range.from < 10) {
+    steps = {1, 1.5, 2, 3, 4, 5, 6, 8};
+  } else if (range.to / range.from < 1000) {
+    steps = {1, 2, 5};
+  }
   std::vector<double> values;
   for (double decade = std::pow(10, std::floor(std::log10(range.from))); decade <= range.to; decade *= 10) {
-    values.push_back(decade);
-    if (narrow) values.insert(values.end(), {2 * decade, 5 * decade});
+    for (double step : steps) values.push_back(step * decade);
   }
   return values;
 }
@@ -201,13 +217,17 @@ void AppendTicks(std::string& script, char name, const Axis& axis, const Range& 
   }
   std::sort(values.begin(), values.end());
   std::string list;
-  double last = -INFINITY;
+  double last = -INFINITY, last_half = 0;
   for (double value : values) {
     if (Logarithmic(axis) && value <= 0) continue;
     const double share = range.Share(value, Logarithmic(axis));
-    if (!std::isfinite(share) || share < 0 || share > 1 || share - last < kTickRoom) continue;
+    const std::string text = TickText(value);
+    const double half = name == 'x' ? kTickLetter * static_cast<double>(Letters(text)) / 2 : 0;
+    const double room = std::max(kTickRoom, last_half + half + kTickGap);
+    if (!std::isfinite(share) || share < 0 || share > 1 || share - last < room) continue;
     last = share;
-    StrAppend(&list, list.empty() ? "" : ", ", "'", TickText(value), "' ", value);
+    last_half = half;
+    StrAppend(&list, list.empty() ? "" : ", ", "'", text, "' ", value);
   }
   StrAppend(&script, "(", list, ")\n");
 }
@@ -232,7 +252,7 @@ struct Paint {
 };
 
 Paint PaintOf(const Series& series) {
-  if (series.style < 0) return {kGrey, 0, 2, 1.2};
+  if (series.style < 0) return {kGrey, 0, 1 - series.style, 1.2};  // gnuplot's dash types 2 to 5
   const size_t looks = kLooks.size(), style = static_cast<size_t>(series.style);
   const Look& look = kLooks[style % looks];
   const bool hollow = series.open != (style / looks % 2 == 1);  // the second round of colours has hollow shapes

@@ -80,6 +80,33 @@ std::vector<ecm::Group> BaseGroups(const FigureData& data) {
   return groups;
 }
 
+std::vector<ecm::Group> MainGroups(const std::vector<ecm::Group>& groups) {
+  using Cells = std::set<std::tuple<double, double, double>>;
+  std::map<GroupKey, std::vector<std::pair<size_t, Cells>>> alike;  // but for the batch size
+  for (size_t i = 0; i < groups.size(); ++i) {
+    GroupKey key = groups[i].key;
+    key.erase("batch_size");
+    Cells cells;
+    for (const ecm::Row& row : groups[i].rows) cells.insert({row.heads, row.width, row.seq_len});
+    alike[key].emplace_back(i, std::move(cells));
+  }
+  std::set<size_t> repeats;
+  for (const auto& [key, members] : alike) {
+    for (const auto& [index, cells] : members) {
+      const bool part = std::any_of(members.begin(), members.end(), [&, &own = cells](const auto& other) {
+        return other.second.size() > own.size() &&
+               std::includes(other.second.begin(), other.second.end(), own.begin(), own.end());
+      });
+      if (part) repeats.insert(index);
+    }
+  }
+  std::vector<ecm::Group> main;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    if (!repeats.contains(i)) main.push_back(groups[i]);
+  }
+  return main;
+}
+
 ChartPoint MeanPoint(double x, const ecm::Row& row, double factor) {
   ChartPoint point{x, row.capacity * factor};
   if (row.sd >= 0 && row.repeats > 1) {
@@ -97,7 +124,8 @@ bool AddMeasured(Panel& panel, const std::vector<ecm::Row>& rows, const std::str
     (row.censored || row.at_chance ? bounds : sound).points.push_back(MeanPoint(ValueOf(row, x), row));
   }
   const bool has_bounds = !bounds.points.empty();
-  if (!sound.points.empty()) panel.series.push_back(std::move(sound));
+  // Also where all its points are open: the legend names it.
+  if (!sound.points.empty() || has_bounds) panel.series.push_back(std::move(sound));
   if (has_bounds) panel.series.push_back(std::move(bounds));
   return has_bounds;
 }

@@ -17,6 +17,7 @@ namespace capsweep::figures {
 namespace {
 
 constexpr size_t kMostSeries = 14;
+constexpr double kNearlyEqual = 1.02;  // steps are whole numbers, so that items seen differ a little
 constexpr size_t kCurveMarks = 6;
 constexpr double kLongBudget = 3, kSmallGain = 0.10;
 constexpr size_t kLargestWidths = 2;  // how many of the widths count as "the largest"
@@ -75,40 +76,88 @@ std::vector<BatchFamily> BatchFamilies(const FigureData& data) {
   return families;
 }
 
-// The series of one architecture: one for each budget where every batch size had the same budgets, else a single one.
-std::map<double, std::vector<BatchPoint>> ByBudget(const std::vector<BatchPoint>& points, bool& equal) {
-  std::map<double, std::vector<BatchPoint>> by_budget;
+// What the points of a line share.
+enum class Equal { kBudget, kItems, kNothing };  // steps or epochs | items seen, steps times batch | nothing
+struct BatchLine {
+  Equal equal = Equal::kNothing;
+  double budget = 0;  // steps or epochs where these are equal
+  std::vector<BatchPoint> points;
+};
+
+// The parts of `points` (ascending by `key`) that share a key, nearly, and hold every batch size.
+template <typename KeyOf>
+void AddFullLines(std::vector<BatchPoint> points, const KeyOf& key, Equal equal, std::vector<BatchLine>& lines) {
   std::set<double> batches;
-  for (const BatchPoint& point : points) {
-    by_budget[point.row.budget].push_back(point);
-    batches.insert(point.batch);
+  for (const BatchPoint& point : points) batches.insert(point.batch);
+  std::stable_sort(points.begin(), points.end(),
+                   [&](const BatchPoint& a, const BatchPoint& b) { return key(a) < key(b); });
+  for (size_t i = 0; i < points.size();) {
+    size_t end = i + 1;
+    while (end < points.size() && key(points[end]) <= key(points[i]) * kNearlyEqual) ++end;
+    BatchLine line{equal, equal == Equal::kBudget ? points[i].row.budget : 0, {}};
+    std::set<double> own;
+    for (; i < end; ++i) {
+      if (own.insert(points[i].batch).second) line.points.push_back(points[i]);
+    }
+    if (own == batches) lines.push_back(std::move(line));
   }
-  const bool full = std::all_of(by_budget.begin(), by_budget.end(),
-                                [&](const auto& entry) { return entry.second.size() == batches.size(); });
-  if (full) return by_budget;
-  equal = false;
-  return {{0, points}};
 }
 
-void AddBatchPanel(const FigureData& data, const BatchFamily& family, const std::string& name, Chart& chart) {
+// The lines of one architecture: at equal budgets, at equal items seen where budgets are steps, else all points as one.
+std::vector<BatchLine> LinesOf(const std::vector<BatchPoint>& points, bool epochs) {
+  std::vector<BatchLine> lines;
+  AddFullLines(
+      points, [](const BatchPoint& point) { return point.row.budget; }, Equal::kBudget, lines);
+  if (!epochs) {
+    AddFullLines(
+        points, [](const BatchPoint& point) { return point.row.budget * point.batch; }, Equal::kItems, lines);
+  }
+  if (lines.empty()) lines.push_back({Equal::kNothing, 0, points});
+  for (BatchLine& line : lines) {
+    std::sort(line.points.begin(), line.points.end(),
+              [](const BatchPoint& a, const BatchPoint& b) { return a.batch < b.batch; });
+  }
+  return lines;
+}
+
+std::string EqualWords(Equal equal, const std::string& unit, const std::set<double>& budgets) {
+  switch (equal) {
+    case Equal::kBudget:
+      return budgets.size() == 1 ? StrCat("equal ", unit, " (", *budgets.begin(), ")") : StrCat("equal ", unit);
+    case Equal::kItems:
+      return "equal items seen (steps times batch)";
+    case Equal::kNothing:
+      return StrCat("budgets in ", unit, " that differ between batch sizes");
+  }
+  return "";
+}
+
+// A panel for what is equal; none if no architecture has such a line.
+void AddBatchPanel(const FigureData& data, const BatchFamily& family, Equal equal, const std::string& name,
+                   Chart& chart) {
   const std::string unit = family.epochs ? "epochs" : "steps";
   Panel panel{.x = {.label = "batch size (items)", .scale = Axis::Scale::kLog2}, .y = CapacityAxis(data)};
   std::set<double> budgets, lengths;
-  for (const auto& [architecture, points] : family.architectures) {
-    lengths.insert(std::get<2>(architecture));
-    for (const BatchPoint& point : points) budgets.insert(point.row.budget);
-  }
-  bool equal = true;
   size_t left_out = 0;
+  for (const auto& [architecture, points] : family.architectures) lengths.insert(std::get<2>(architecture));
+  int style = -1;  // of the architecture, the same in all panels of a family
   for (const auto& [architecture, points] : family.architectures) {
-    for (const auto& [budget, own] : ByBudget(points, equal)) {
-      Series series{.title = ArchitectureWord(architecture, lengths.size() > 1), .mark = Mark::kLinePoints};
-      if (budgets.size() > 1 && budget > 0) StrAppend(&series.title, ", ", budget, " ", unit);
-      for (const BatchPoint& point : own) {
+    ++style;
+    std::vector<BatchLine> lines = LinesOf(points, family.epochs);
+    std::erase_if(lines, [&](const BatchLine& line) { return line.equal != equal; });
+    for (size_t i = 0; i < lines.size(); ++i) {
+      const BatchLine& line = lines[i];
+      Series series{
+          .title = ArchitectureWord(architecture, lengths.size() > 1), .style = style, .mark = Mark::kLinePoints};
+      if (lines.size() > 1 && line.budget > 0) {
+        StrAppend(&series.title, ", ", line.budget, " ", unit);
+        series.style = static_cast<int>(panel.series.size());
+      }
+      for (const BatchPoint& point : line.points) {
         series.points.push_back(MeanPoint(point.batch, point.row));
         panel.x.ticks.push_back(point.batch);
+        budgets.insert(point.row.budget);
       }
-      series.style = static_cast<int>(panel.series.size());
       if (panel.series.size() < kMostSeries) {
         panel.series.push_back(std::move(series));
       } else {
@@ -116,17 +165,17 @@ void AddBatchPanel(const FigureData& data, const BatchFamily& family, const std:
       }
     }
   }
-  for (Series& series : panel.series) {
-    std::sort(series.points.begin(), series.points.end(),
-              [](const ChartPoint& a, const ChartPoint& b) { return a.x < b.x; });
-  }
-  const std::string at = !equal                ? StrCat("budgets in ", unit, " that differ between batch sizes")
-                         : budgets.size() == 1 ? StrCat("equal ", unit, " (", *budgets.begin(), ")")
-                                               : StrCat("equal ", unit);
+  if (panel.series.empty()) return;
+  const std::string at = EqualWords(equal, unit, budgets);
   panel.title = JoinTitle(StrCat("at ", at), name);
-  chart.notes.push_back(StrCat(name.empty() ? "" : StrCat(name, ": "), "measured at ", at,
-                               family.epochs ? "; a smaller batch makes more steps of the same epochs."
-                                             : "; a larger batch sees more items in the same steps."));
+  std::string note = StrCat(name.empty() ? "" : StrCat(name, ": "), "measured at ", at);
+  if (equal == Equal::kBudget) {
+    StrAppend(&note, family.epochs ? "; a smaller batch makes more steps of the same epochs"
+                                   : "; a larger batch sees more items in the same steps");
+  } else if (equal == Equal::kItems) {
+    StrAppend(&note, "; a smaller batch makes more steps");
+  }
+  chart.notes.push_back(note + ".");
   if (left_out > 0) chart.notes.push_back(StrCat(Plural(left_out, "line"), " more are not shown."));
   chart.panels.push_back(std::move(panel));
 }
@@ -225,7 +274,9 @@ absl::StatusOr<Chart> BatchFigure(const FigureData& data) {
   for (const BatchFamily& family : families) named.push_back({family.key, {}});
   Chart chart{.title = StrCat("Capacity over batch size, sweep ", data.sweep), .subtitle = "mean ± SD over seeds"};
   for (const BatchFamily& family : families) {
-    AddBatchPanel(data, family, cli::ShortGroupTitle(family.key, named), chart);
+    for (const Equal equal : {Equal::kBudget, Equal::kItems, Equal::kNothing}) {
+      AddBatchPanel(data, family, equal, cli::ShortGroupTitle(family.key, named), chart);
+    }
   }
   LimitPanels(chart);
   return chart;
@@ -271,7 +322,9 @@ absl::StatusOr<Chart> CurvesFigure(const FigureData& data) {
   Levels styles;
   std::map<GroupKey, std::map<double, const LearningCurve*>> by_group;
   for (const LearningCurve& curve : data.curves) {
-    if (curve.evaluations.size() < 2) continue;
+    const bool known = std::any_of(data.groups.begin(), data.groups.end(),
+                                   [&](const ecm::Group& group) { return group.key == curve.point.group; });
+    if (curve.evaluations.size() < 2 || !known) continue;
     const double width = static_cast<double>(curve.point.width);
     styles.Add(width);
     by_group[curve.point.group][width] = &curve;

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "common/sweep/axis.h"
 #include "common/sweep/scalars.h"
@@ -13,13 +16,19 @@ namespace capsweep::sweep {
 namespace {
 
 constexpr int64_t kMostItems = 100'000'000;
-constexpr std::array<std::string_view, 5> kMeasures = {"grid", "mac", "mls", "minnet", "assoc"};
+constexpr std::array<std::string_view, 6> kMeasures = {"grid", "mac", "mls", "minnet", "adaptive", "assoc"};
+constexpr int64_t kMostBudgetPoints = 10'000'000;
+constexpr double kMostBudgetSeconds = 1e9;
+constexpr std::array<std::string_view, 2> kPredictors = {"log_quadratic", "softmin"};
 constexpr std::array<std::string_view, 3> kKnobs = {"layers", "width", "mlp_width"};
 
 std::vector<std::string_view> NamesOf(std::string_view measure) {
   if (measure == "mac") return {"start", "max_doublings"};
   if (measure == "mls") return {"start", "max_doublings", "restarts", "tolerance", "largest"};
   if (measure == "minnet") return {"knob", "from", "to", "step", "trials", "lr", "warmup"};
+  if (measure == "adaptive") {
+    return {"target", "design", "budget_points", "budget_seconds", "start", "round", "stop_at", "form"};
+  }
   return {};
 }
 
@@ -56,7 +65,9 @@ class SearchReader {
     } else if (name == "largest") {
       ReadCount(field, node, kMostItems, search_.largest);
     } else if (name == "knob") {
-      ReadKnob(node);
+      ReadWord(field, node, kKnobs, "no size to search", search_.knob);
+    } else if (name == "form") {
+      ReadWord(field, node, kPredictors, "no form to choose cells by", search_.form);
     } else if (name == "from" || name == "to" || name == "step") {
       ReadCount(field, node, 65'536, name == "from" ? search_.from : name == "to" ? search_.to : search_.step);
     } else if (name == "trials") {
@@ -65,6 +76,20 @@ class SearchReader {
       ReadRange(field, node, 1e-12, 100, search_.lr_low, search_.lr_high);
     } else if (name == "warmup") {
       ReadRange(field, node, 0, 1, search_.warmup_low, search_.warmup_high);
+    } else if (name == "target") {
+      ReadPlace(
+          field, node,
+          {{"heads", &search_.target_heads}, {"width", &search_.target_width}, {"seq_len", &search_.target_seq_len}});
+    } else if (name == "design") {
+      ReadPlace(field, node, {{"items", &search_.design_items}, {"seq_len", &search_.target_seq_len}});
+    } else if (name == "budget_points") {
+      ReadCount(field, node, kMostBudgetPoints, search_.budget_points);
+    } else if (name == "budget_seconds") {
+      if (const auto value = ReadNumber(field, node, 1e-3, kMostBudgetSeconds)) search_.budget_seconds = *value;
+    } else if (name == "round") {
+      ReadCount(field, node, 1000, search_.round);
+    } else if (name == "stop_at") {
+      if (const auto value = ReadNumber(field, node, 1e-3, 10)) search_.stop_at = *value;
     }
   }
 
@@ -102,12 +127,46 @@ class SearchReader {
     to = *second;
   }
 
-  void ReadKnob(const YamlNode& node) {
-    if (node.kind != YamlNode::Kind::kScalar || std::find(kKnobs.begin(), kKnobs.end(), node.text) == kKnobs.end()) {
-      errors_.Add(node.line, "search.knob", StrCat(Describe(node), " is no size to search; use one of ", List(kKnobs)));
+  template <class Words>
+  void ReadWord(std::string_view field, const YamlNode& node, const Words& words, std::string_view is_not,
+                std::string& out) {
+    if (node.kind != YamlNode::Kind::kScalar || std::find(words.begin(), words.end(), node.text) == words.end()) {
+      errors_.Add(node.line, field, StrCat(Describe(node), " is ", is_not, "; use one of ", List(words)));
       return;
     }
-    search_.knob = node.text;
+    out = node.text;
+  }
+
+  // A mapping of whole numbers, all of which must be there.
+  void ReadPlace(std::string_view field, const YamlNode& node,
+                 const std::vector<std::pair<std::string_view, int64_t*>>& parts) {
+    search_.target_line = node.line;
+    std::string form;
+    for (const auto& [name, out] : parts) StrAppend(&form, form.empty() ? "{" : ", ", name, ": ", ExampleOf(name));
+    form += '}';
+    if (node.kind != YamlNode::Kind::kMap) {
+      errors_.Add(node.line, field, StrCat("holds ", Describe(node), "; give it as ", form));
+      return;
+    }
+    for (const auto& [name, value] : node.fields) {
+      const auto part = std::find_if(parts.begin(), parts.end(),
+                                     [key = std::string_view(name)](const auto& p) { return p.first == key; });
+      if (part == parts.end()) {
+        errors_.Add(value.line, StrCat(field, ".", name.size() <= 40 ? name : name.substr(0, 40)),
+                    StrCat("unknown setting; give ", field, " as ", form));
+      } else {
+        const int64_t most = name == "items" ? kMostItems : name == "heads" ? 1024 : 65'536;
+        *part->second = 1;  // given, whatever it holds: no error may follow from its absence
+        ReadCount(StrCat(field, ".", name), value, most, *part->second);
+      }
+    }
+    for (const auto& [name, out] : parts) {
+      if (*out == 0) errors_.Add(node.line, StrCat(field, ".", name), StrCat("is missing; give ", field, " as ", form));
+    }
+  }
+
+  static int64_t ExampleOf(std::string_view name) {
+    return name == "heads" ? 5 : name == "width" ? 64 : name == "items" ? 1000 : 32;
   }
 
   SearchSpec& search_;
@@ -125,6 +184,21 @@ void Unknown(std::string_view name, const YamlNode& node, std::string_view measu
     errors.Add(node.line, field, StrCat("unknown setting; did you mean ", near, "?"));
   } else {
     errors.Add(node.line, field, StrCat("unknown setting; the settings of ", measure, " are ", List(known)));
+  }
+}
+
+void CheckAdaptive(const std::function<bool(std::string_view)>& given, int line, Errors& errors) {
+  if (given("target") == given("design")) {
+    errors.Add(line, "search.target",
+               given("target") ? "search.target and search.design are both given; keep one of the two"
+                               : "is missing; say which prediction is to become surer, as in search: {target: {heads: "
+                                 "5, width: 64, seq_len: 32}, budget_points: 60}, or give search.design");
+  }
+  if (given("budget_points") == given("budget_seconds")) {
+    errors.Add(line, "search.budget_points",
+               given("budget_points")
+                   ? "search.budget_points and search.budget_seconds are both given; keep one of the two"
+                   : "is missing; say how much may be spent, with budget_points: N or budget_seconds: S");
   }
 }
 
@@ -148,6 +222,7 @@ void CheckWhole(const YamlNode* node, const SweepSpec& spec, Errors& errors) {
       errors.Add(line, "search.to", StrCat(s.to, " is below search.from, ", s.from, "; swap the two"));
     }
   }
+  if (spec.measure == "adaptive") CheckAdaptive(given, line, errors);
   if (spec.measure == "mls" && s.start > s.largest) {
     errors.Add(line, "search.start", StrCat(s.start, " is above search.largest, ", s.largest, "; use a smaller one"));
   }
@@ -160,8 +235,6 @@ void ReadMeasure(const YamlNode& node, SweepSpec& spec, Errors& errors) {
   const bool scalar = node.kind == YamlNode::Kind::kScalar;
   if (scalar && std::find(kMeasures.begin(), kMeasures.end(), node.text) != kMeasures.end()) {
     spec.measure = node.text;
-  } else if (scalar && node.text == "adaptive") {
-    errors.Add(node.line, "measure", StrCat(node.text, " is not available in this version; use ", List(kMeasures)));
   } else {
     errors.Add(node.line, "measure", StrCat(Describe(node), " is unknown; use one of ", List(kMeasures)));
   }
@@ -175,7 +248,8 @@ void ReadSearch(const YamlNode* node, SweepSpec& spec, Errors& errors) {
   spec.search.line = node->line;
   if (!MeasureSearches(spec.measure)) {
     errors.Add(node->line, "search",
-               StrCat("measure: ", spec.measure, " does not search; leave it out or use measure: mac, mls or minnet"));
+               StrCat("measure: ", spec.measure,
+                      " does not search; leave it out or use measure: mac, mls, minnet or adaptive"));
     return;
   }
   const auto known = NamesOf(spec.measure);
@@ -194,7 +268,35 @@ void ReadSearch(const YamlNode* node, SweepSpec& spec, Errors& errors) {
   CheckWhole(node, spec, errors);
 }
 
+namespace {
+
+// One fit holds one recipe; and it counts items over heads.
+void CheckOneFit(const SweepSpec& spec, Errors& errors) {
+  for (const Axis& axis : spec.axes) {
+    if (axis.values.size() > 1 && axis.field != "heads" && axis.field != "width" && axis.field != "seq_len") {
+      errors.Add(axis.line, axis.field,
+                 StrCat("has ", axis.values.size(),
+                        " values, but the model that measure: adaptive fits is one over heads, width and seq_len; "
+                        "keep one value, or an expression"));
+    }
+    const auto is = [&axis](std::string_view word) { return axis.values == std::vector<Scalar>{std::string(word)}; };
+    if (axis.field == "family" && (is("mlp") || is("ks"))) {
+      errors.Add(axis.line, axis.field,
+                 StrCat(std::get<std::string>(axis.values[0]),
+                        " has no heads, so there is no capacity model of it to fit; use xt or gpt2, or measure: grid"));
+    }
+    if (axis.field == "mode" && is("lm")) {
+      errors.Add(axis.line, axis.field,
+                 "lm hardly memorizes whole items of a library larger than the model, so their count has no fit; use "
+                 "label or seq, or measure: grid with `capsweep analyze --of bits`");
+    }
+  }
+}
+
+}  // namespace
+
 void CheckSearchedFields(const SweepSpec& spec, Errors& errors) {
+  if (spec.measure == "adaptive") CheckOneFit(spec, errors);
   for (const Axis& axis : spec.axes) {
     if ((spec.measure == "mac" || spec.measure == "mls") && axis.field == "dataset_size") {
       errors.Add(axis.line, "dataset_size",

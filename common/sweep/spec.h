@@ -36,7 +36,8 @@ struct SweepLimits {
 // Settings of a measure that searches: which points are asked for depends on results. docs/sweep-file.md, "search".
 struct SearchSpec {
   int line = 0;  // 0 = the file leaves them out
-  // mac, mls: the first library size; 0 = worked out from the parameters of each architecture.
+  // mac, mls: the first library size; 0 = worked out from the parameters of each architecture. adaptive: points before
+  // the first fit; 0 = by the budget.
   int64_t start = 0;
   int64_t max_doublings = 10;  // mac: of the library after the first
   // mls
@@ -49,6 +50,15 @@ struct SearchSpec {
   int64_t trials = 10;
   double lr_low = 1e-4, lr_high = 3e-2;
   double warmup_low = 0, warmup_high = 0.2;
+  // adaptive: the prediction that is to become surer, a capacity (heads, width, seq_len) or that of the smallest model
+  // for so many items (design_items, seq_len); then what may be spent. 0 = not given.
+  int64_t target_heads = 0, target_width = 0, target_seq_len = 0, design_items = 0;
+  int target_line = 0;
+  int64_t budget_points = 0;
+  double budget_seconds = 0;
+  int64_t round = 0;                   // points; 0 = by the budget
+  double stop_at = 0;                  // half of the interval over the prediction
+  std::string form = "log_quadratic";  // that predicts and chooses
 };
 
 // A library of the user's own, as it was when the sweep was submitted.
@@ -82,7 +92,7 @@ struct SweepSpec {
 
 // Whether the points of a sweep with this measure depend on results, so that their number is not known beforehand.
 inline bool MeasureSearches(std::string_view measure) {
-  return measure == "mac" || measure == "mls" || measure == "minnet";
+  return measure == "mac" || measure == "mls" || measure == "minnet" || measure == "adaptive";
 }
 
 }  // namespace capsweep

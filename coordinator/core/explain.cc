@@ -127,6 +127,11 @@ std::string Core::ExplainPoint(PointId point, Instant now) const {
       said.push_back("It was running before the coordinator restarted, and its worker has not confirmed it yet.");
     }
   }
+  if (const auto twin = s.twins.find(s.IndexOf(*p)); twin != s.twins.end()) {
+    said.push_back(absl::StrCat("Attempt ", twin->second.number.value(), " on worker ",
+                                s.worker_by_index.at(twin->second.worker)->id.value(),
+                                " was far slower than expected and may still deliver; the first result counts."));
+  }
   if (p->state == PointState::kPending) {
     bool any_running = false;
     std::vector<std::string> others;

@@ -127,6 +127,20 @@ void Core::State::CheckWorkers() const {
     }
   }
   Check(held == leases.size(), "leases that no worker holds");
+  size_t held_twins = 0;
+  for (const auto& [id, worker] : workers) {
+    held_twins += worker->twins.size();
+    Check(!worker->lost || worker->twins.empty(), "lost worker ", id, " has twins");
+  }
+  Check(held_twins == twins.size(), "twins that no worker has");
+  for (const auto& [index, twin] : twins) {
+    const Point& p = points[index];
+    Check(p.state == PointState::kPending || p.state == PointState::kRunning, "settled point ", p.id.value(),
+          " has a twin");
+    Check(twin.number.value() < p.last_attempt, "twin of point ", p.id.value(), " is not older than its lease");
+    Check(worker_by_index.at(twin.worker)->twins.contains(index), "twin of point ", p.id.value(),
+          " is not its worker's");
+  }
   Check(open_calls == parked.size() && lease_ends.size() == workers.size() && worker_by_index.size() == workers.size(),
         "deadlines of workers that are gone");
   for (const auto& [name, kind] : kinds) {

@@ -95,6 +95,9 @@ void Core::State::SetState(PointIndex index, PointState state) {
     }
   }
   p.state = state;
+  if (!open(state)) {
+    RemoveTwin(index);
+  }
   if (opened != 0) {
     for (SweepIndex i : SweepsOf(p)) {
       ++sweeps[i].mark;

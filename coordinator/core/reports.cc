@@ -126,6 +126,9 @@ Acknowledgement Core::State::TakeFailure(Worker& worker, const FailureReport& re
   }
   Point& p = *FindPoint(id.point);
   if (auto ended = RefuseEnded(p, id)) {
+    if (IsTwin(worker, id)) {
+      RemoveTwin(IndexOf(p));
+    }
     return *ended;
   }
   const PointIndex index = IndexOf(p);
@@ -188,6 +191,9 @@ Acknowledgement Core::State::TakeHandBack(Worker& worker, const HandBackReport& 
   }
   Point& p = *FindPoint(id.point);
   if (auto ended = RefuseEnded(p, id)) {
+    if (IsTwin(worker, id)) {
+      RemoveTwin(IndexOf(p));
+    }
     return *ended;
   }
   if (report.checkpoint != nullptr) {

@@ -71,6 +71,12 @@ std::vector<Load> Core::State::Loads(const Worker& worker) const {
       AddTo(loads[lease.device], points[index], device, lease.progress);
     }
   }
+  for (PointIndex index : worker.twins) {
+    const uint32_t device = twins.at(index).device;
+    if (kinds.contains(worker.devices[device].kind)) {
+      AddTo(loads[device], points[index], worker.devices[device], 0);
+    }
+  }
   return loads;
 }
 
@@ -154,6 +160,7 @@ Assignment Core::State::Assign(PointIndex index, Worker& worker, uint32_t device
   lease.worker = worker.index;
   lease.device = device_index;
   lease.ticket = NextTicket();
+  lease.started = now;
   lease.listed = now;
   leases[index] = lease;
   worker.held.insert(index);
@@ -167,7 +174,7 @@ Assignment Core::State::Assign(PointIndex index, Worker& worker, uint32_t device
 }
 
 void Core::State::Fill(Worker& worker, std::vector<Assignment>& out) {
-  if (unwritable || worker.lost || DrainsOrStops(worker) || ready.empty()) {
+  if (unwritable || worker.lost || DrainsOrStops(worker)) {
     return;
   }
   std::vector<Load> loads = Loads(worker);
@@ -185,6 +192,17 @@ void Core::State::Fill(Worker& worker, std::vector<Assignment>& out) {
         AddTo(loads[d], points[*index], device, 0);
         gave = true;
       }
+    }
+  }
+  for (uint32_t d = 0; d < loads.size() && ready_points == 0; ++d) {
+    const Device& device = worker.devices[d];
+    if (device.counted_slots == 0 || loads[d].count > 0 ||
+        static_cast<int32_t>(out.size()) >= options.max_assignments_per_sync) {
+      continue;
+    }
+    if (const auto index = FindStraggler(worker, device)) {
+      MakeTwin(*index);
+      out.push_back(Assign(*index, worker, d));
     }
   }
 }

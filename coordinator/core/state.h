@@ -5,6 +5,7 @@
 //   points   one fixed record each, found by id or by dense index; everything else about a point stays in the database
 //   sweeps   counts, and the queue of their pending points: shape groups, each ordered by cost
 //   leases   one per running point: which worker holds which attempt
+//   twins    of a point that was doubled: the slow attempt that may still deliver
 //   workers  one record per worker name: devices, what it holds, its open call
 // A point asked for by several sweeps waits in the queue of each; whichever sweep comes first in the order of
 // priorities hands it out. So pausing, resuming and priorities never touch points.
@@ -110,10 +111,19 @@ struct Lease {
   WorkerIndex worker = 0;
   uint32_t device = 0;    // index into Worker::devices
   Ticket ticket = 0;      // of the batch that started it; before its commit the worker cannot know of it
+  Instant started;        // or when this process found it running
   Instant listed;         // when the worker last listed it, or could first have
   int64_t listed_in = 0;  // sequence of that call; 0 = never
   double progress = 0;
   bool recovered = false;  // from before this process, not yet confirmed by its worker
+};
+
+// The attempt of a straggler that was started a second time elsewhere: ended on record, but its worker may go on, and
+// the first result of the two is the point's. Not stored: after a restart it is dropped like any ended attempt.
+struct Twin {
+  AttemptNumber number;
+  WorkerIndex worker = 0;
+  uint32_t device = 0;
 };
 
 struct Device {
@@ -152,11 +162,12 @@ struct Worker {
   bool draining = false;  // says so itself
   bool stop = false;      // removed by an operator
   std::optional<Instant> allocation_end;
-  std::vector<Device> devices;       // grows only, so that Lease::device stays valid
-  absl::btree_set<PointIndex> held;  // Invariant: exactly the points whose lease names this worker
-  std::optional<Parked> parked;      // Invariant: (deadline, index) is in State::parked
-  int waiting = 0;                   // its replies in State::waiting
-  WorkerChanged persisted;           // the row the store has
+  std::vector<Device> devices;        // grows only, so that Lease::device stays valid
+  absl::btree_set<PointIndex> held;   // Invariant: exactly the points whose lease names this worker
+  absl::btree_set<PointIndex> twins;  // Invariant: exactly the points whose twin names this worker
+  std::optional<Parked> parked;       // Invariant: (deadline, index) is in State::parked
+  int waiting = 0;                    // its replies in State::waiting
+  WorkerChanged persisted;            // the row the store has
 };
 
 // What was learned about a kind of device.
@@ -200,6 +211,7 @@ struct Core::State {
   int64_t ready_points = 0;
 
   absl::flat_hash_map<PointIndex, Lease> leases;
+  absl::flat_hash_map<PointIndex, Twin> twins;  // Invariant: of pending and running points only
   absl::btree_map<std::string, std::unique_ptr<Worker>> workers;
   absl::flat_hash_map<WorkerIndex, Worker*> worker_by_index;
   WorkerIndex next_worker = 0;
@@ -323,6 +335,12 @@ struct Core::State {
   void Dispatch();
   Duration NextCall(const Worker& worker) const;
   std::string WhyNoWork(const Worker& worker) const;
+
+  // stragglers.cc: an idle device starts what takes another far too long.
+  std::optional<PointIndex> FindStraggler(const Worker& worker, const Device& device) const;
+  void MakeTwin(PointIndex index);  // of its lease, which ends on record
+  void RemoveTwin(PointIndex index);
+  bool IsTwin(const Worker& worker, const AttemptRef& id) const;
 
   // explain.cc
   std::string ExplainMachines() const;

@@ -153,6 +153,7 @@ void Core::State::RecoverAttempt(const RunningAttempt& attempt) {
                    .worker = worker->index,
                    .device = device,
                    .ticket = 0,
+                   .started = now,
                    .listed = now,
                    .progress = 0,
                    .recovered = true};

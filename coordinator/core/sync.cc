@@ -127,7 +127,7 @@ void Core::State::CompareHeld(Worker& worker, const WorkerSync& sync, SyncReply&
         l.device = device;
         l.progress = held.progress > 0 ? std::min(held.progress, 1.0) : 0;
         l.recovered = false;
-      } else if (!settled.contains({held.id.point.value(), held.id.attempt.value()})) {
+      } else if (!settled.contains({held.id.point.value(), held.id.attempt.value()}) && !IsTwin(worker, held.id)) {
         reply.drop.push_back(held.id);
       }
     }
@@ -159,7 +159,7 @@ void Core::State::Resend(Worker& worker, SyncReply& reply) {
 }
 
 bool Core::State::Park(Worker& worker, const WorkerSync& sync, const SyncReply& reply) {
-  const bool idle = worker.held.empty() && reply.drop.empty() && reply.acknowledged.empty();
+  const bool idle = worker.held.empty() && worker.twins.empty() && reply.drop.empty() && reply.acknowledged.empty();
   // Held open no longer than keeps its lease alive.
   const Duration hold = std::min({sync.max_wait, options.max_hold, options.lease * 2 / 3});
   if (!idle || hold <= Duration::zero() || worker.lost || DrainsOrStops(worker) || unwritable) {

@@ -118,6 +118,9 @@ int64_t Core::State::LoseAll(Worker& worker, bool counts, const std::string& why
   for (PointIndex index : held) {
     LoseAttempt(index, counts, why);
   }
+  for (PointIndex index : std::vector<PointIndex>(worker.twins.begin(), worker.twins.end())) {
+    RemoveTwin(index);
+  }
   return static_cast<int64_t>(held.size());
 }
 
@@ -152,6 +155,9 @@ void Core::State::Leave(Worker& worker) {
   for (PointIndex index : held) {
     EndLease(index, AttemptOutcome::kHandedBack, "", "its worker left");
     Requeue(index);
+  }
+  for (PointIndex index : std::vector<PointIndex>(worker.twins.begin(), worker.twins.end())) {
+    RemoveTwin(index);
   }
   if (!worker.left) {
     Note("worker_left", worker.id.value(), absl::StrCat("gave up ", held.size(), " attempts"));
@@ -209,7 +215,7 @@ WorkerState Core::State::StateOf(const Worker& worker) const {
   if (any && all_quarantined) {
     return WorkerState::kQuarantined;
   }
-  return worker.held.empty() ? WorkerState::kIdle : WorkerState::kBusy;
+  return worker.held.empty() && worker.twins.empty() ? WorkerState::kIdle : WorkerState::kBusy;
 }
 
 void Core::State::PersistWorker(Worker& worker) {

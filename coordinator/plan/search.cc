@@ -11,6 +11,7 @@
 #include "common/status.h"
 #include "common/sweep/fields.h"
 #include "common/text.h"
+#include "coordinator/plan/adaptive.h"
 #include "coordinator/plan/grid.h"
 
 namespace capsweep::plan {
@@ -330,6 +331,15 @@ SearchPlan Search::Plan(const Outcomes& known, int64_t workers) {
 absl::Status EnumerateSweep(const SweepSpec& sweep, const std::function<absl::Status(const PointSpec&)>& visit) {
   if (!MeasureSearches(sweep.measure)) {
     return EnumerateGrid(sweep, visit);
+  }
+  if (sweep.measure == "adaptive") {
+    ASSIGN_OR_RETURN(const std::unique_ptr<Adaptive> adaptive, Adaptive::Create(sweep));
+    // Nothing is known, so nobody is asked.
+    ASSIGN_OR_RETURN(const SearchPlan start, adaptive->Plan({}, nullptr));
+    for (const PointSpec& point : start.wanted) {
+      RETURN_IF_ERROR(visit(point));
+    }
+    return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Search> search, Search::Create(sweep));
   for (const PointSpec& point : search->Plan({}, 0).wanted) {

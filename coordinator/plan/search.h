@@ -27,6 +27,7 @@ struct Outcome {
   int64_t items_mem = 0;
   double items_corr = 0;
   std::string failure;  // why it failed
+  double seconds = 0;   // that it took
 };
 using Outcomes = absl::flat_hash_map<std::string, Outcome>;  // by point_key: every point the sweep has asked for
 
@@ -44,6 +45,10 @@ struct Finding {
   bool mac_unsettled = false;
   std::optional<double> mls;    // mean over the seeds; a lower bound where the search stopped
   std::optional<int64_t> size;  // of minnet: the smallest that memorized
+  // Of adaptive, whose one cell is its prediction.
+  std::string target;  // what is predicted
+  int64_t rounds = 0;  // that are over
+  std::optional<double> seconds, predicted, low, high;
 };
 
 struct SearchPlan {
@@ -56,7 +61,7 @@ struct SearchPlan {
 // Not thread-safe.
 class Search {
  public:
-  // Precondition: MeasureSearches(sweep.measure). InvalidArgument as EnumerateGrid, for the grid of the first runs.
+  // Precondition: the measure is mac, mls or minnet. InvalidArgument as EnumerateGrid, for the grid of the first runs.
   static absl::StatusOr<std::unique_ptr<Search>> Create(SweepSpec sweep);
 
   // Wants what the rules need next and, for workers that would otherwise wait, what they may need after it: both
@@ -102,7 +107,8 @@ class Search {
   absl::flat_hash_map<std::tuple<int64_t, int64_t, int64_t>, Made> made_;
 };
 
-// The points that a sweep asks for when it is submitted: its grid, or the first runs of its search. As EnumerateGrid.
+// The points that a sweep asks for when it is submitted: its grid, or the first runs of its search. As EnumerateGrid,
+// and as Adaptive::Create.
 absl::Status EnumerateSweep(const SweepSpec& sweep, const std::function<absl::Status(const PointSpec&)>& visit);
 
 }  // namespace capsweep::plan

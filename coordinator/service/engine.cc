@@ -12,6 +12,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "common/cost_model.h"
+#include "common/fail_point.h"
 #include "common/mutex.h"
 #include "common/status.h"
 #include "common/sweep/data_files.h"
@@ -123,6 +124,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
     MutexLock lock(&impl->mu);
     impl->ApplyLocked(std::move(loaded.recovered), ready);
   }
+  RETURN_IF_ERROR(Reach(FailPoint::kEngineRecovered));
   impl->planner = std::make_unique<Planner>(
       impl->store.get(), &impl->submit_mu, [self] { return self->Look(); },
       [self](const core::Event& event) { self->Apply(event); });
@@ -193,6 +195,7 @@ void Engine::Impl::ApplyLocked(const core::Event& event, Ready& ready) {
 
 void Engine::Impl::Complete(Ready ready) {
   for (auto& [reply, done] : ready.syncs) {
+    Reach(FailPoint::kReplySync).IgnoreError();
     if (!reply.status.ok()) {
       done(reply.status);
       continue;
@@ -204,8 +207,10 @@ void Engine::Impl::Complete(Ready ready) {
       continue;
     }
     done(SyncAnswer{std::move(reply), *std::move(found), store->database_id()});
+    Reach(FailPoint::kReplySyncSent).IgnoreError();
   }
   for (auto& [reply, done] : ready.admins) {
+    Reach(FailPoint::kReplyChange).IgnoreError();
     done(reply);
   }
 }

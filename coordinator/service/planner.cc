@@ -7,6 +7,7 @@
 #include "common/sweep/data_files.h"
 #include "common/sweep/parse.h"
 #include "common/text.h"
+#include "coordinator/service/advise.h"
 
 namespace capsweep::service {
 namespace {
@@ -31,6 +32,7 @@ plan::Outcomes OutcomesOf(const store::SearchInput& input) {
                                                                : plan::Outcome::State::kOpen;
     outcome.items_mem = probe.items_mem;
     outcome.items_corr = probe.items_corr;
+    outcome.seconds = probe.seconds;
     outcome.failure = probe.reason;
     outcomes.emplace(probe.point_key, std::move(outcome));
   }
@@ -50,6 +52,12 @@ std::vector<store::SearchRow> RowsOf(const std::vector<plan::Finding>& findings)
     row.mac_unsettled = f.mac_unsettled;
     row.mls = f.mls;
     row.size = f.size;
+    row.target = f.target;
+    row.rounds = f.rounds;
+    row.seconds = f.seconds;
+    row.predicted = f.predicted;
+    row.low = f.low;
+    row.high = f.high;
     rows.push_back(std::move(row));
   }
   return rows;
@@ -92,8 +100,10 @@ bool Planner::WaitForWork() {
 void Planner::Work() {
   while (WaitForWork()) {
     const auto start = std::chrono::steady_clock::now();
+    fitted_ = {};
     PlanAll();
-    const Duration worked = std::chrono::steady_clock::now() - start;
+    // Fits keep nobody waiting and come once a round: only what reads the database is paced.
+    const Duration worked = std::chrono::steady_clock::now() - start - fitted_;
     const auto until = std::chrono::steady_clock::now() + std::max<Duration>(kPause, kPauseOverWork * worked);
     MutexLock lock(&mu_);
     while (!stop_ && std::chrono::steady_clock::now() < until) {
@@ -119,20 +129,61 @@ void Planner::PlanAll() {
   }
 }
 
+bool Planner::stopping() {
+  MutexLock lock(&mu_);
+  return stop_;
+}
+
+absl::Status Planner::Understand(const store::SearchInput& input, Planned& planned) {
+  if ((planned.search != nullptr || planned.adaptive != nullptr) && planned.text == input.text) {
+    return absl::OkStatus();
+  }
+  planned.search.reset();
+  planned.adaptive.reset();
+  ASSIGN_OR_RETURN(SweepSpec spec, ParseSweep(input.text, input.file_name));
+  spec.folder = input.folder;
+  RETURN_IF_ERROR(sweep::LoadDataFiles(spec));
+  if (spec.measure == "adaptive") {
+    ASSIGN_OR_RETURN(planned.adaptive, plan::Adaptive::Create(std::move(spec)));
+  } else {
+    ASSIGN_OR_RETURN(planned.search, plan::Search::Create(std::move(spec)));
+  }
+  planned.text = input.text;
+  planned.stored.clear();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<plan::SearchPlan> Planner::Ask(const store::SearchInput& input, int64_t slots, Planned& planned) {
+  const plan::Outcomes known = OutcomesOf(input);
+  if (planned.search != nullptr) {
+    return planned.search->Plan(known, slots);
+  }
+  return planned.adaptive->Plan(known, [this](const plan::AdaptiveQuestion& question) {
+    if (stopping()) {
+      return absl::StatusOr<plan::AdaptiveAnswer>(absl::CancelledError("the coordinator is stopping"));
+    }
+    const auto start = std::chrono::steady_clock::now();
+    absl::StatusOr<plan::AdaptiveAnswer> answer = Advise(question);
+    fitted_ += std::chrono::steady_clock::now() - start;
+    return answer;
+  });
+}
+
 absl::Status Planner::PlanOne(const core::Searching& sweep, int64_t slots, Planned& planned) {
   // What the core had taken in when it gave the mark is on disk from here on.
   RETURN_IF_ERROR(store_->Flush());
+  if (planned.search == nullptr) {
+    ASSIGN_OR_RETURN(const store::SearchInput input, store_->ReadSearch(sweep.sweep));
+    RETURN_IF_ERROR(Understand(input, planned));
+    if (planned.adaptive != nullptr) {
+      // Fits now, without the lock; below they are remembered.
+      RETURN_IF_ERROR(Ask(input, slots, planned).status());
+    }
+  }
   MutexLock lock(submitting_);
   ASSIGN_OR_RETURN(const store::SearchInput input, store_->ReadSearch(sweep.sweep));
-  if (planned.search == nullptr || planned.text != input.text) {
-    ASSIGN_OR_RETURN(SweepSpec spec, ParseSweep(input.text, input.file_name));
-    spec.folder = input.folder;
-    RETURN_IF_ERROR(sweep::LoadDataFiles(spec));
-    ASSIGN_OR_RETURN(planned.search, plan::Search::Create(std::move(spec)));
-    planned.text = input.text;
-    planned.stored.clear();
-  }
-  const plan::SearchPlan wants = planned.search->Plan(OutcomesOf(input), slots);
+  RETURN_IF_ERROR(Understand(input, planned));
+  ASSIGN_OR_RETURN(const plan::SearchPlan wants, Ask(input, slots, planned));
   const std::vector<store::SearchRow> found = RowsOf(wants.cells);
   if (!wants.wanted.empty() || found != planned.stored) {
     ASSIGN_OR_RETURN(store::StoredSweep stored, store_->AddProbes(sweep.sweep, wants.wanted, found));

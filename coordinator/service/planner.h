@@ -13,6 +13,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "common/mutex.h"
 #include "coordinator/core/core.h"
+#include "coordinator/plan/adaptive.h"
 #include "coordinator/plan/search.h"
 #include "coordinator/store/store.h"
 
@@ -26,11 +27,12 @@ struct PlannerLook {
 
 class Planner {
  public:
-  // `submitting` is held while one sweep is read, planned and stored, so that nobody extends it meanwhile; `look` and
-  // `apply` take the engine's lock. All must outlive the planner.
+  // `submitting` is held while the plan of one sweep is stored, so that nobody extends it meanwhile, and while it is
+  // made, but for the fits of an adaptive sweep, which take up to seconds; `look` and `apply` take the engine's lock.
+  // All must outlive the planner.
   Planner(store::Store* store, Mutex* submitting, std::function<PlannerLook()> look,
           std::function<void(const core::Event&)> apply);
-  ~Planner();  // ends the round it is in, then joins
+  ~Planner();  // ends the round it is in (of an adaptive sweep: the fit), then joins
 
   // Something may have changed. Any thread; cheap.
   void Wake();
@@ -40,8 +42,9 @@ class Planner {
   struct Planned {
     uint64_t mark = 0;
     int64_t slots = 0;
-    std::string text;  // the sweep file behind `search`
-    std::unique_ptr<plan::Search> search;
+    std::string text;                          // the sweep file behind `search`
+    std::unique_ptr<plan::Search> search;      // of mac, mls, minnet
+    std::unique_ptr<plan::Adaptive> adaptive;  // of adaptive
     std::vector<store::SearchRow> stored;
   };
 
@@ -49,12 +52,16 @@ class Planner {
   bool WaitForWork();  // false: the end
   void PlanAll();
   absl::Status PlanOne(const core::Searching& sweep, int64_t slots, Planned& planned);
+  absl::Status Understand(const store::SearchInput& input, Planned& planned);
+  absl::StatusOr<plan::SearchPlan> Ask(const store::SearchInput& input, int64_t slots, Planned& planned);
+  bool stopping();
 
   store::Store* const store_;
   Mutex* const submitting_;
   const std::function<PlannerLook()> look_;
   const std::function<void(const core::Event&)> apply_;
   absl::flat_hash_map<SweepId, Planned> planned_;  // of the thread alone
+  Duration fitted_{};                              // of the fits since the last pause; of the thread alone
 
   Mutex mu_;
   std::condition_variable_any wake_;

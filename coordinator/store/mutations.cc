@@ -5,6 +5,7 @@
 #include <string>
 #include <variant>
 
+#include "common/fail_point.h"
 #include "common/status.h"
 #include "common/text.h"
 #include "coordinator/store/columns.h"
@@ -157,9 +158,13 @@ absl::Status Mutations::On(const core::ResultAccepted& m, int64_t now_ms) {
     const std::string late = ResultToJson(*m.result);
     return EndAttempt(m.id, core::AttemptOutcome::kLate, "", "the point had a result already", &late, now_ms);
   }
+  RETURN_IF_ERROR(Reach(FailPoint::kResultInserted));
   RETURN_IF_ERROR(InsertCurve(m));
+  RETURN_IF_ERROR(Reach(FailPoint::kResultCurve));
   RETURN_IF_ERROR(EndAttempt(m.id, core::AttemptOutcome::kAccepted, "", "", nullptr, now_ms));
+  RETURN_IF_ERROR(Reach(FailPoint::kResultEnded));
   RETURN_IF_ERROR(statements_[kPointDone].Bind(1, point).Run());
+  RETURN_IF_ERROR(Reach(FailPoint::kResultDone));
   return statements_[kDropCheckpoint].Bind(1, point).Run();
 }
 

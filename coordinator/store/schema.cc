@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "common/fail_point.h"
 #include "common/status.h"
 #include "common/text.h"
 #include "coordinator/store/inspect.h"
@@ -263,6 +264,16 @@ CREATE TABLE searches (
 ) STRICT, WITHOUT ROWID;
 )sql";
 
+// Version 4: the prediction of an adaptive sweep.
+constexpr std::string_view kPredictions = R"sql(
+ALTER TABLE searches ADD COLUMN target TEXT NOT NULL DEFAULT '';     -- what is predicted
+ALTER TABLE searches ADD COLUMN rounds INTEGER NOT NULL DEFAULT 0;   -- that are over
+ALTER TABLE searches ADD COLUMN seconds REAL;                        -- that their runs took
+ALTER TABLE searches ADD COLUMN predicted REAL;                      -- items; NULL = no fit yet
+ALTER TABLE searches ADD COLUMN low REAL;                            -- its 95 % interval
+ALTER TABLE searches ADD COLUMN high REAL;
+)sql";
+
 absl::Status SyncPath(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) {
@@ -283,9 +294,11 @@ absl::Status Backup(Database& db, const std::string& path, int version) {
   vacuum.Bind(1, std::string_view(part));
   RETURN_IF_ERROR(Annotate(vacuum.Run(), StrCat("back up ", path, " to ", target, " before the migration")));
   RETURN_IF_ERROR(SyncPath(part));
+  RETURN_IF_ERROR(Reach(FailPoint::kMigrateBackupWritten));
   if (::rename(part.c_str(), target.c_str()) != 0) {
     return FromErrno(errno, StrCat("rename ", part, " to ", target));
   }
+  RETURN_IF_ERROR(Reach(FailPoint::kMigrateBackupRenamed));
   return SyncPath(FolderOf(target));
 }
 
@@ -295,6 +308,7 @@ absl::Status ApplySteps(Database& db, int64_t current, const std::vector<Migrati
       continue;
     }
     RETURN_IF_ERROR(Annotate(db.Execute(step.sql), StrCat("schema version ", step.version)));
+    RETURN_IF_ERROR(Reach(FailPoint::kMigrateStep));
   }
   ASSIGN_OR_RETURN(Statement broken, db.Prepare("PRAGMA foreign_key_check"));
   ASSIGN_OR_RETURN(const bool found, broken.Step());
@@ -309,8 +323,11 @@ absl::Status ApplySteps(Database& db, int64_t current, const std::vector<Migrati
 }  // namespace
 
 const std::vector<Migration>& Migrations() {
-  static const std::vector<Migration>* const kMigrations = new std::vector<Migration>{
-      {1, std::string(kTables)}, {2, StrCat(kDropViews, kRecipes)}, {3, StrCat(kDropViews, kSearches, ViewsSql())}};
+  static const std::vector<Migration>* const kMigrations =
+      new std::vector<Migration>{{1, std::string(kTables)},
+                                 {2, StrCat(kDropViews, kRecipes)},
+                                 {3, StrCat(kDropViews, kSearches)},
+                                 {4, StrCat(kDropViews, kPredictions, ViewsSql())}};
   return *kMigrations;
 }
 
@@ -323,8 +340,11 @@ absl::Status Migrate(Database& db, const std::string& path, const std::vector<Mi
     RETURN_IF_ERROR(Backup(db, path, static_cast<int>(current)));
   }
   ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(db));
+  RETURN_IF_ERROR(Reach(FailPoint::kMigrateBegun));
   RETURN_IF_ERROR(ApplySteps(db, current, migrations));
-  return transaction.Commit();
+  RETURN_IF_ERROR(Reach(FailPoint::kMigrateApplied));
+  RETURN_IF_ERROR(transaction.Commit());
+  return Reach(FailPoint::kMigrateCommitted);
 }
 
 }  // namespace capsweep::store

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "common/build_info.h"
+#include "common/fail_point.h"
 #include "common/file.h"
 #include "common/hash.h"
 #include "common/status.h"
@@ -111,7 +112,9 @@ absl::StatusOr<Identity> TakeOver(Database& db, const Clock& clock) {
   Identity identity;
   ASSIGN_OR_RETURN(identity.database_id, db.QueryText("SELECT database_id FROM store_info"));
   ASSIGN_OR_RETURN(identity.generation, db.QueryInt("SELECT generation FROM store_info"));
+  RETURN_IF_ERROR(Reach(FailPoint::kTakeOver));
   RETURN_IF_ERROR(transaction.Commit());
+  RETURN_IF_ERROR(Reach(FailPoint::kStoreOpened));
   return identity;
 }
 
@@ -182,6 +185,7 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const std::string& given_path
   RETURN_IF_ERROR(CheckWritable(path, kind));
   Undo undo(path);  // outlives every handle below
   ASSIGN_OR_RETURN(FileLock lock, Lock(path));
+  RETURN_IF_ERROR(Reach(FailPoint::kStoreLocked));
   std::error_code ignored;
   undo.Arm(!std::filesystem::exists(path, ignored));
   const auto opened = [&]() -> absl::StatusOr<std::unique_ptr<Store>> {

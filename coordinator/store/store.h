@@ -39,6 +39,7 @@ struct SearchInput {
     core::PointState state = core::PointState::kPending;
     int64_t items_mem = 0;  // of done ones
     double items_corr = 0;
+    double seconds = 0;
     std::string reason;  // of failed ones
   };
   std::string name, text, file_name, folder;  // the sweep file
@@ -55,6 +56,10 @@ struct SearchRow {
   bool mac_unsettled = false;  // read where there is a mac
   std::optional<double> mls;
   std::optional<int64_t> size;
+  // Of adaptive: its prediction.
+  std::string target;
+  int64_t rounds = 0;
+  std::optional<double> seconds, predicted, low, high;
   friend bool operator==(const SearchRow&, const SearchRow&) = default;
 };
 

@@ -326,10 +326,12 @@ absl::StatusOr<SearchInput> ReadSearchRows(Database& db, SweepId sweep) {
     input.file_name = std::string(find.Text(2));
     input.folder = std::string(find.Text(3));
   }
-  ASSIGN_OR_RETURN(Statement rows,
-                   db.Prepare("SELECT p.point_key, p.state, coalesce(r.items_mem, 0), coalesce(r.items_corr, 0.0), "
-                              "p.reason, r.point_id IS NULL FROM sweep_points sp JOIN points p USING (point_id) "
-                              "LEFT JOIN results r USING (point_id) WHERE sp.sweep_id = ?1"));
+  ASSIGN_OR_RETURN(
+      Statement rows,
+      db.Prepare(
+          "SELECT p.point_key, p.state, coalesce(r.items_mem, 0), coalesce(r.items_corr, 0.0), "
+          "p.reason, r.point_id IS NULL, coalesce(r.seconds, 0.0) FROM sweep_points sp JOIN points p USING (point_id) "
+          "LEFT JOIN results r USING (point_id) WHERE sp.sweep_id = ?1"));
   rows.Bind(1, sweep.value());
   while (true) {
     ASSIGN_OR_RETURN(const bool row, rows.Step());
@@ -344,6 +346,7 @@ absl::StatusOr<SearchInput> ReadSearchRows(Database& db, SweepId sweep) {
     probe.items_mem = rows.Int(2);
     probe.items_corr = rows.Real(3);
     probe.reason = std::string(rows.Text(4));
+    probe.seconds = rows.Real(6);
     input.probes.push_back(std::move(probe));
   }
 }
@@ -354,7 +357,8 @@ absl::Status WriteFound(Database& db, int64_t sweep, const std::vector<SearchRow
   RETURN_IF_ERROR(db.Execute(StrCat("DELETE FROM searches WHERE sweep_id = ", sweep)));
   ASSIGN_OR_RETURN(Statement insert,
                    db.Prepare("INSERT INTO searches (sweep_id, cell, point_id, state, reason, probes, mac, "
-                              "mac_unsettled, mls, size) SELECT ?1, ?2, point_id, ?4, ?5, ?6, ?7, ?8, ?9, ?10 "
+                              "mac_unsettled, mls, size, target, rounds, seconds, predicted, low, high) "
+                              "SELECT ?1, ?2, point_id, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16 "
                               "FROM points WHERE point_key = ?3"));
   for (const SearchRow& row : found) {
     insert.Bind(1, sweep).Bind(2, row.cell).Bind(3, row.point_key).Bind(4, row.state).Bind(5, row.reason);
@@ -366,6 +370,11 @@ absl::Status WriteFound(Database& db, int64_t sweep, const std::vector<SearchRow
     }
     row.mls.has_value() ? insert.Bind(9, *row.mls) : insert.BindNull(9);
     row.size.has_value() ? insert.Bind(10, *row.size) : insert.BindNull(10);
+    insert.Bind(11, row.target).Bind(12, row.rounds);
+    const std::optional<double>* const reals[] = {&row.seconds, &row.predicted, &row.low, &row.high};
+    for (int i = 0; i < 4; ++i) {
+      reals[i]->has_value() ? insert.Bind(13 + i, **reals[i]) : insert.BindNull(13 + i);
+    }
     RETURN_IF_ERROR(insert.Run());
   }
   return absl::OkStatus();

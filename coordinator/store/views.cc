@@ -89,6 +89,7 @@ CREATE VIEW v_searches AS
 SELECT
   s.name AS sweep, s.measure AS measure, f.cell AS cell, f.state AS state, f.reason AS reason, f.probes AS probes,
   f.mac AS mac, f.mac_unsettled AS mac_unsettled, f.mls AS mls, f.size AS size,
+  f.target AS target, f.rounds AS rounds, f.seconds AS seconds, f.predicted AS predicted, f.low AS low, f.high AS high,
   p.mode AS mode, p.vocab AS vocab, p.seq_len AS seq_len, p.lm_targets AS lm_targets,
   p.family AS family, p.layers AS layers, p.heads AS heads, p.head_dim AS head_dim, p.width AS width,
   p.freeze_mlp AS freeze_mlp, p.mlp_width AS mlp_width, p.activation AS activation, p.positions AS positions,
@@ -118,14 +119,14 @@ found AS (
   SELECT sweep, )sql" ARCHITECTURE R"sql(,
     max(mac) AS mac, max(mac_unsettled) FILTER (WHERE mac IS NOT NULL) AS mac_unsettled, max(mls) AS mls
   FROM v_searches
-  WHERE measure <> 'minnet'
+  WHERE measure IN ('mac', 'mls')
   GROUP BY sweep, )sql" ARCHITECTURE R"sql(
 )
 SELECT
   sweep, )sql" ARCHITECTURE R"sql(, params_total, params_train,
   capacity, capacity_sd, items_mem, items_mem_sd, bits_mem, dataset_size, budget_epochs, budget_steps, n,
   n_budget, cells, capacity_per_param,
-  CASE WHEN s.measure IN ('grid', 'assoc') THEN capacity ELSE found.mac END AS mac,
+  CASE WHEN s.measure IN ('grid', 'assoc', 'adaptive') THEN capacity ELSE found.mac END AS mac,
   found.mac_unsettled AS mac_unsettled, found.mls AS mls
 FROM best
 JOIN sweeps s ON s.name = best.sweep
@@ -168,7 +169,7 @@ SELECT
   s.name AS sweep, s.state AS state, s.reason AS reason, coalesce(c.points, 0) AS points, coalesce(c.done, 0) AS done,
   coalesce(c.failed, 0) AS failed, coalesce(c.running, 0) AS running, coalesce(c.pending, 0) AS pending,
   coalesce(c.cancelled, 0) AS cancelled, coalesce(r.rate, 0.0) AS rate_per_second,
-  CASE WHEN s.state = 'running' AND s.measure NOT IN ('mac', 'mls', 'minnet') THEN (c.running + c.pending) / r.rate END AS eta_seconds,
+  CASE WHEN s.state = 'running' AND s.measure NOT IN ('mac', 'mls', 'minnet', 'adaptive') THEN (c.running + c.pending) / r.rate END AS eta_seconds,
   coalesce(f.cells, 0) AS architectures, coalesce(f.settled, 0) AS architectures_settled
 FROM sweeps s
 LEFT JOIN found f ON f.sweep_id = s.sweep_id

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "common/fail_point.h"
 #include "common/status.h"
 #include "common/text.h"
 
@@ -141,9 +142,12 @@ absl::Status Writer::ExecuteJob(const Job& job) {
   }
   const absl::Status status = [&]() -> absl::Status {
     ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(db_));
+    RETURN_IF_ERROR(Reach(FailPoint::kJobBegun));
     RETURN_IF_ERROR(CheckOwnership());
     RETURN_IF_ERROR((*job.work)(db_));
+    RETURN_IF_ERROR(Reach(FailPoint::kJobWorked));
     RETURN_IF_ERROR(transaction.Commit());
+    Reach(FailPoint::kJobCommitted).IgnoreError();
     return CheckFile();
   }();
   if (status.code() == absl::StatusCode::kDataLoss) {
@@ -192,19 +196,24 @@ absl::Status Writer::TryCommit(const std::vector<core::Persist>& group) {
   }
   const int64_t now_ms = options_.clock->WallMillis();
   const Instant start = std::chrono::steady_clock::now();
+  RETURN_IF_ERROR(Reach(FailPoint::kWriterTaken));
   ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(db_));
+  RETURN_IF_ERROR(Reach(FailPoint::kWriterBegun));
   RETURN_IF_ERROR(CheckOwnership());
   for (const core::Persist& batch : group) {
     for (const core::Mutation& mutation : batch.mutations) {
+      RETURN_IF_ERROR(Reach(FailPoint::kWriterMutation));
       RETURN_IF_ERROR(mutations_.Apply(mutation, now_ms));
     }
   }
+  RETURN_IF_ERROR(Reach(FailPoint::kWriterApplied));
   const Instant written = std::chrono::steady_clock::now();
   RETURN_IF_ERROR(transaction.Commit());
   if (options_.commit_timed) {
     const Instant end = std::chrono::steady_clock::now();
     options_.commit_timed(ToSeconds(end - start), ToSeconds(end - written));
   }
+  Reach(FailPoint::kWriterCommitted).IgnoreError();
   return CheckFile();
 }
 
@@ -219,6 +228,7 @@ bool Writer::CommitGroup(const std::vector<core::Persist>& group) {
       if (options_.committed) {
         options_.committed(group.back().ticket);
       }
+      Reach(FailPoint::kWriterReported).IgnoreError();
       return true;
     }
     if (!IsTransient(status)) {

@@ -27,6 +27,12 @@ void Disk::Apply(const core::AttemptStarted& m) {
   judge_->Require(m.id.attempt.value() > row->second.last_attempt,
                   StrCat(Name(m.id), " started after number ", row->second.last_attempt, " was given out"));
   judge_->Require(row->second.state != core::PointState::kDone, StrCat(Name(m.id), " started, and the point was done"));
+  judge_->Require(std::any_of(row->second.sweeps.begin(), row->second.sweeps.end(),
+                              [this](SweepId sweep) {
+                                const auto it = sweeps_.find(sweep.value());
+                                return it != sweeps_.end() && it->second.state == core::SweepState::kRunning;
+                              }),
+                  StrCat(Name(m.id), " started, and no running sweep asks for it"));
   for (const auto& [id, other] : running_) {
     judge_->Require(id.first != m.id.point.value(), StrCat(Name(m.id), " started while attempt ", id.second, " ran"));
   }
@@ -61,6 +67,8 @@ void Disk::Apply(const core::PointChanged& m) {
   if (row == points_.end()) return judge_->Require(false, StrCat("point ", m.point.value(), " does not exist"));
   judge_->Require(row->second.state != core::PointState::kDone || m.state == core::PointState::kDone,
                   StrCat("point ", m.point.value(), " was done and is ", std::string(core::ToWord(m.state))));
+  judge_->Require(m.failures >= row->second.failures && m.lost >= row->second.lost,
+                  StrCat("point ", m.point.value(), " forgot failures"));
   if (row->second.state == core::PointState::kDone) return;
   row->second.state = m.state;
   row->second.failures = static_cast<uint16_t>(m.failures);
@@ -73,6 +81,7 @@ void Disk::Apply(const core::SweepChanged& m) {
 
 void Disk::Apply(const core::CheckpointSaved& m) {
   judge_->Require(points_.contains(m.id.point.value()), StrCat("a checkpoint of ", Name(m.id), " without its point"));
+  checkpoints_.insert(Pair(m.id));
 }
 
 void Disk::Apply(const core::Persist& batch) {

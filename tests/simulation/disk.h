@@ -57,11 +57,14 @@ class Disk {
   bool HasResult(int64_t point) const { return results_.contains(point); }
   // It may have ended since: a reply and the end of what it names can become durable together.
   bool WasStarted(const Attempt& id) const { return started_.contains(id); }
+  bool IsRunning(const Attempt& id) const { return running_.contains(id); }
+  bool HasCheckpoint(const Attempt& id) const { return checkpoints_.contains(id); }
   size_t RunningCount() const { return running_.size(); }
   size_t PointCount() const { return points_.size(); }
   size_t ResultCount() const { return results_.size(); }
   const std::map<int64_t, Attempt>& results() const { return results_; }
   int64_t late_results() const { return late_results_; }
+  int64_t doubled() const { return doubled_; }  // stragglers that were started a second time
 
  private:
   void Apply(const core::AttemptStarted& m);
@@ -71,7 +74,7 @@ class Disk {
   void Apply(const core::SweepChanged& m);
   void Apply(const core::CheckpointSaved& m);
   void Apply(const core::WorkerChanged&) {}
-  void Apply(const core::Audit&) {}
+  void Apply(const core::Audit& m) { doubled_ += m.kind == "point_doubled" ? 1 : 0; }
   void Apply(const core::Persist& batch);
 
   Judge* judge_;
@@ -80,9 +83,9 @@ class Disk {
   std::map<int64_t, core::PointRow> points_;
   std::map<int64_t, core::SweepRow> sweeps_;
   std::map<Attempt, core::RunningAttempt> running_;
-  std::set<Attempt> started_;
+  std::set<Attempt> started_, checkpoints_;
   std::map<int64_t, Attempt> results_;
-  int64_t late_results_ = 0;
+  int64_t late_results_ = 0, doubled_ = 0;
 };
 
 }  // namespace capsweep::simulation

@@ -63,6 +63,7 @@ struct Weather {
   int64_t crash_coordinator = 0, crash_worker = 0;  // per event of theirs
   int64_t crash_at_effect = 0;                      // of the coordinator between two effects
   int64_t freeze_worker = 0, lose_worker = 0, kill_trainer = 0, fail_point = 0, hand_back = 0;
+  int64_t slow_training = 0;  // takes many times as long as it should
   int64_t slow_disk = 0, full_disk = 0, clock_jump = 0, liar = 0, verb = 0;
 };
 Weather DrawWeather(Chance& chance);

@@ -127,7 +127,11 @@ void SimWorker::StartQueued(size_t device) {
     trainer.queue.erase(trainer.queue.begin());
     const Running& next = trainer.running.back();
     state_->OnTrainerMessage(device, agent::Started{next.attempt});
-    Later(world_.TrainingTime(next.point), [this, device, serial = next.serial] { Finish(device, serial); });
+    Duration time = world_.TrainingTime(next.point);
+    if (world_.chance().OneIn(world_.weather().slow_training)) {
+      time = std::max(time, std::min<Duration>(time * (4 + world_.chance().Below(12)), std::chrono::seconds(600)));
+    }
+    Later(time, [this, device, serial = next.serial] { Finish(device, serial); });
   }
 }
 

@@ -63,6 +63,7 @@ class World : public Surroundings {
     outcome_.violation = judge_.violation();
     outcome_.results = static_cast<int64_t>(disk_.ResultCount());
     outcome_.late_results = disk_.late_results();
+    outcome_.doubled = disk_.doubled();
     return outcome_;
   }
 
@@ -101,6 +102,8 @@ class World : public Surroundings {
     int64_t process = 0;
     int64_t sequence = 0;
     std::set<Attempt> results;
+    std::set<Attempt> ended;        // failures and hand-backs
+    std::set<Attempt> checkpoints;  // of these, with one
   };
 
   // The world knows a point by its dataset_size, which is its id.
@@ -137,7 +140,7 @@ class World : public Surroundings {
       return;
     }
     core::WorkerSync sync;
-    OpenCall open{worker, process, call.sequence, {}};
+    OpenCall open{worker, process, call.sequence, {}, {}, {}};
     sync.token = ++tokens_;
     sync.worker = WorkerId(workers_[worker]->Name());
     sync.incarnation = Incarnation(workers_[worker]->Incarnation(process));
@@ -155,8 +158,11 @@ class World : public Surroundings {
         open.results.insert(Pair(Ref(report->id)));
         sync.results.push_back({Ref(report->id), report->device, KeyPrefix(report->result->point_key), report->result});
       } else if (report->kind == agent::ReportKind::kFailure) {
+        open.ended.insert(Pair(Ref(report->id)));
         sync.failures.push_back({Ref(report->id), report->device, report->cause, report->message, report->pack_size});
       } else {
+        open.ended.insert(Pair(Ref(report->id)));
+        if (report->checkpoint != nullptr) open.checkpoints.insert(Pair(Ref(report->id)));
         sync.handed_back.push_back({Ref(report->id), report->checkpoint});
       }
     }
@@ -192,9 +198,14 @@ class World : public Surroundings {
     } else {  // the measurement of another point
       sync.results.push_back({{PointId(point), AttemptNumber(attempt)}, "cpu:0", key ^ 1, result});
     }
-    sync.failures.push_back(
-        {{PointId(1 + chance_.Below(20)), AttemptNumber(999)}, "cpu:0", FailureCause::kBadPoint, "", 1});
-    open_[sync.token] = {workers_.size(), 0, sync.sequence, {}};
+    // The ends of attempts that others may hold at this moment.
+    const auto somebodys = [this] {
+      return core::AttemptRef{PointId(1 + chance_.Below(20)),
+                              AttemptNumber(static_cast<int32_t>(1 + chance_.Below(5)))};
+    };
+    sync.failures.push_back({somebodys(), "cpu:0", FailureCause::kBadPoint, "", 1});
+    sync.handed_back.push_back({somebodys(), std::make_shared<Checkpoint>(Checkpoint{"cpu", "made up"})});
+    open_[sync.token] = {workers_.size(), 0, sync.sequence, {}, {}, {}};
     Say("lie");
     Apply(sync);
   }
@@ -329,7 +340,21 @@ class World : public Surroundings {
       judge_.Require(disk_.WasStarted(Pair(a.id)), StrCat("a worker is told of attempt ", a.id.attempt.value(),
                                                           " of point ", a.id.point.value(), ", which is not on disk"));
     }
+    for (const core::AttemptRef& id : reply.drop) {
+      judge_.Require(!disk_.IsRunning(Pair(id)), StrCat("a worker is to drop attempt ", id.attempt.value(),
+                                                        " of point ", id.point.value(), ", which runs on disk"));
+    }
     for (const core::Acknowledgement& ack : reply.acknowledged) {
+      if (call.worker >= workers_.size()) {
+        judge_.Require(ack.verdict != core::Verdict::kAccepted,
+                       StrCat("a lie about point ", ack.id.point.value(), " is accepted"));
+      }
+      if (call.ended.contains(Pair(ack.id)) && ack.verdict == core::Verdict::kAccepted) {
+        judge_.Require(!disk_.IsRunning(Pair(ack.id)), StrCat("the end of an attempt of point ", ack.id.point.value(),
+                                                              " is acknowledged and not on disk"));
+        judge_.Require(!call.checkpoints.contains(Pair(ack.id)) || disk_.HasCheckpoint(Pair(ack.id)),
+                       StrCat("a checkpoint of point ", ack.id.point.value(), " is acknowledged and not on disk"));
+      }
       if (!call.results.contains(Pair(ack.id)) || ack.verdict == core::Verdict::kRejected) continue;
       const int64_t point = ack.id.point.value();
       judge_.Require(disk_.HasResult(point), StrCat("the result of point ", point, " is acknowledged and not on disk"));
@@ -497,6 +522,7 @@ Weather DrawWeather(Chance& chance) {
   w.kill_trainer = often(5, 60);
   w.fail_point = often(4, 60);
   w.hand_back = often(5, 60);
+  w.slow_training = often(3, 60);
   w.slow_disk = often(10, 200);
   w.full_disk = often(30, 300);
   w.clock_jump = often(20, 200);

@@ -39,6 +39,7 @@ struct Outcome {
   int64_t worker_crashes = 0;
   int64_t lost_messages = 0;
   int64_t late_results = 0;
+  int64_t doubled = 0;  // stragglers started a second time
   uint64_t digest = 0;  // of everything that happened: the same seed gives the same digest
 };
 

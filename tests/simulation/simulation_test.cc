@@ -19,6 +19,7 @@ void ExpectAllKept(uint64_t first, uint64_t count) {
     sum.worker_crashes += outcome.worker_crashes;
     sum.lost_messages += outcome.lost_messages;
     sum.late_results += outcome.late_results;
+    sum.doubled += outcome.doubled;
     sum.results += outcome.results;
     sum.events += outcome.events;
   }
@@ -27,11 +28,14 @@ void ExpectAllKept(uint64_t first, uint64_t count) {
   EXPECT_GT(sum.worker_crashes, static_cast<int64_t>(count) / 4);
   EXPECT_GT(sum.lost_messages, static_cast<int64_t>(count));
   EXPECT_GT(sum.late_results, static_cast<int64_t>(count) / 50);
-  std::printf("%llu seeds: %lld events, %lld results, %lld + %lld crashes, %lld lost messages, %lld late results\n",
-              static_cast<unsigned long long>(count), static_cast<long long>(sum.events),
-              static_cast<long long>(sum.results), static_cast<long long>(sum.coordinator_crashes),
-              static_cast<long long>(sum.worker_crashes), static_cast<long long>(sum.lost_messages),
-              static_cast<long long>(sum.late_results));
+  EXPECT_GT(sum.doubled, static_cast<int64_t>(count) / 50);
+  std::printf(
+      "%llu seeds: %lld events, %lld results, %lld + %lld crashes, %lld lost messages, %lld late results, %lld "
+      "doubled\n",
+      static_cast<unsigned long long>(count), static_cast<long long>(sum.events), static_cast<long long>(sum.results),
+      static_cast<long long>(sum.coordinator_crashes), static_cast<long long>(sum.worker_crashes),
+      static_cast<long long>(sum.lost_messages), static_cast<long long>(sum.late_results),
+      static_cast<long long>(sum.doubled));
 }
 
 TEST(SimulationTest, EveryPromiseIsKeptFirstHalf) {

@@ -22,7 +22,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdlib>
 #include <deque>
 #include <fstream>
@@ -33,10 +32,12 @@
 #include <vector>
 
 #include "common/build_info.h"
-#include "common/param_count.h"
+#include "common/fail_point.h"
+#include "common/file.h"
 #include "common/point.h"
 #include "common/result.h"
 #include "common/text.h"
+#include "tests/support/fake_result.h"
 
 namespace capsweep {
 namespace {
@@ -60,41 +61,6 @@ void Say(const json& line) {
     if (wrote < 0 && errno != EINTR) _exit(1);
     if (wrote > 0) done += static_cast<size_t>(wrote);
   }
-}
-
-// Memorizes as many items as it has heads·width·(log2 seq_len + 1) of capacity, give or take the seed: enough structure
-// for a fit to have something to find.
-PointResult FakeResult(const PointSpec& point) {
-  const ParamCount params = CountParams(point);
-  const double capacity =
-      static_cast<double>(point.heads * point.width) * (std::log2(static_cast<double>(point.seq_len)) + 1.0);
-  const auto jitter = static_cast<int64_t>((point.init_seed + 3 * point.data_seed) % 3);
-  PointResult r;
-  r.point_key = PointKey(point);
-  r.targets = MaxTargets(point);
-  r.items_mem = std::clamp<int64_t>(static_cast<int64_t>(capacity) - jitter, 0, point.dataset_size);
-  r.items_mem_best = r.items_mem;
-  r.tokens_mem = r.items_mem * r.targets;
-  const double bits_per_target = std::log2(static_cast<double>(point.vocab));
-  r.nll_bits = static_cast<double>((point.dataset_size - r.items_mem) * r.targets) * bits_per_target;
-  r.bits_mem = static_cast<double>(point.dataset_size * r.targets) * bits_per_target - r.nll_bits;
-  const double chance = std::pow(static_cast<double>(point.vocab), -static_cast<double>(r.targets));
-  r.items_corr = std::max(
-      0.0, (static_cast<double>(r.items_mem) - static_cast<double>(point.dataset_size) * chance) / (1.0 - chance));
-  r.steps = BudgetSteps(point);
-  r.epochs = std::max<int64_t>(1, r.steps / StepsPerEpoch(point));
-  r.presentations = r.epochs * point.dataset_size;
-  r.train_loss = r.nll_bits * std::log(2.0) / static_cast<double>(point.dataset_size * r.targets);
-  r.stop_reason = "budget";
-  r.params_total = params.total;
-  r.params_train = params.train;
-  r.backend = "fake";
-  r.device_kind = "cpu";
-  r.device_name = "fake";
-  r.version = std::string(kVersion);
-  r.seconds = r.seconds_train = EnvInt("FAKE_TRAINER_MS", 1) / 1000.0;
-  r.curve.push_back({r.epochs, r.steps, r.items_mem, r.tokens_mem, r.nll_bits, r.train_loss});
-  return r;
 }
 
 struct Job {
@@ -218,6 +184,7 @@ class FakeTrainer {
   }
 
   void Start(Job& job, Clock::time_point ends) {
+    Reach(FailPoint::kTrainerStarts).IgnoreError();
     job.started = true;
     job.ends = ends;
     if (const std::string path = Env("FAKE_TRAINER_LOG"); !path.empty()) {
@@ -250,7 +217,10 @@ class FakeTrainer {
     }
     PointResult result = FakeResult(job.point);
     result.resumed_from_step = job.resumed_from_step;
+    result.seconds = result.seconds_train = EnvInt("FAKE_TRAINER_MS", 1) / 1000.0;
+    Reach(FailPoint::kTrainerResult).IgnoreError();
     Say({{"type", "result"}, {"attempt", job.attempt}, {"result", json::parse(ResultToJson(result))}});
+    Reach(FailPoint::kTrainerSaid).IgnoreError();
   }
 
   void Fail(const std::string& attempt, const std::string& cause, const std::string& message) {
@@ -270,7 +240,9 @@ class FakeTrainer {
         std::string name = job.attempt;
         std::replace(name.begin(), name.end(), '/', '-');
         path = StrCat(folder, "/", name, ".checkpoint");
-        std::ofstream(path) << BudgetSteps(job.point) / 2 << "\n";
+        Reach(FailPoint::kTrainerSaves).IgnoreError();
+        if (!WriteFileAtomic(path, StrCat(BudgetSteps(job.point) / 2, "\n")).ok()) path.clear();
+        Reach(FailPoint::kTrainerSaved).IgnoreError();
       }
       Say({{"type", "stopped"}, {"attempt", job.attempt}, {"checkpoint", path}});
     }

@@ -16,6 +16,7 @@
 
 #include "absl/strings/str_format.h"
 #include "common/clock.h"
+#include "common/fail_point.h"
 #include "common/file.h"
 #include "common/hash.h"
 #include "common/status.h"
@@ -178,6 +179,7 @@ absl::StatusOr<std::unique_ptr<Agent>> Agent::Create(AgentOptions options) {
     impl->state.AssumeDatabase(*databases.begin());
     impl->state.Restore(impl->spool->Load(*databases.begin()));
   }
+  RETURN_IF_ERROR(Reach(FailPoint::kAgentStarted));
   return std::unique_ptr<Agent>(new Agent(std::move(impl)));
 }
 
@@ -274,12 +276,14 @@ void Agent::Impl::OnStopped(size_t device, const Stopped& stopped, Instant now) 
 }
 
 void Agent::Impl::OnAnswer(const Courier::Answer& answer, Instant now) {
+  Reach(FailPoint::kAgentAnswer).IgnoreError();
   Changes changes = state.ApplyReply(answer.call, answer.reply, phase == Phase::kWorking);
   if (changes.new_database && !answer.call.database_id.empty()) {
     spdlog::warn("the coordinator now serves another database ({}): what this worker held is dropped",
                  answer.reply.database_id);
   }
   Carry(changes, now);
+  Reach(FailPoint::kAgentApplied).IgnoreError();
   if (ReportPtr refused = state.TakeRefused()) spool->SetAside(*refused);
   if (answer.reply.stop) BeginStop(now, "the coordinator asks to stop", kExitOk);
   if (phase == Phase::kLeaving && answer.call.leaving && state.Unacknowledged().empty()) phase = Phase::kDone;

@@ -11,6 +11,7 @@
 #include <thread>
 #include <utility>
 
+#include "common/fail_point.h"
 #include "common/hash.h"
 #include "common/status.h"
 #include "common/text.h"
@@ -99,6 +100,7 @@ int64_t Spool::NextStart(int64_t now_micros) {
 absl::Status Spool::Add(const Report& report) {
   const std::string path = StrCat(folder_, "/", SafeName(report.database_id), "-", report.id.point.value(), "-",
                                   report.id.attempt.value(), kSuffix);
+  RETURN_IF_ERROR(Reach(FailPoint::kSpoolAdd));
   RETURN_IF_ERROR(WriteFileAtomic(path, EncodeReport(report)));
   files_[{report.database_id, report.id}] = path;
   return absl::OkStatus();
@@ -107,7 +109,9 @@ absl::Status Spool::Add(const Report& report) {
 void Spool::Remove(const std::string& database_id, const AttemptId& id) {
   auto it = files_.find({database_id, id});
   if (it == files_.end()) return;
+  Reach(FailPoint::kSpoolRemove).IgnoreError();
   unlink(it->second.c_str());
+  Reach(FailPoint::kSpoolRemoved).IgnoreError();
   files_.erase(it);
 }
 

@@ -12,6 +12,7 @@
 
 #include "capsweep/v1/worker.grpc.pb.h"
 #include "common/build_info.h"
+#include "common/fail_point.h"
 #include "proto/convert.h"
 
 namespace capsweep::agent {
@@ -162,6 +163,9 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  // After a failed connection the channel looks its address up again before it tries once more, by default at most
+  // every 30 s: a coordinator that is back would wait for its workers for seconds.
+  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 100);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   if (IsLoopback(address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return grpc::CreateCustomChannel(address, credentials == nullptr ? grpc::InsecureChannelCredentials() : credentials,
@@ -220,7 +224,9 @@ absl::StatusOr<SyncReply> SyncClient::Impl::Call(const SyncCall& call) {
     if (cancelled || stopping) return absl::CancelledError("cancelled before it was sent");
     context = &call_context;
   }
+  Reach(FailPoint::kSyncSend).IgnoreError();
   const grpc::Status status = stub->Sync(&call_context, request, &response);
+  Reach(FailPoint::kSyncAnswered).IgnoreError();
   {
     std::lock_guard lock(mutex);
     context = nullptr;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "common/build_info.h"
+#include "common/fail_point.h"
 #include "common/file.h"
 #include "common/status.h"
 #include "common/text.h"
@@ -157,6 +158,7 @@ void Runner::Stop(const std::string& folder) {
 std::string Runner::SaveSlot(int slot, const std::string& folder) {
   const Attempt& attempt = slots_[static_cast<size_t>(slot)]->attempt;
   const std::string path = StrCat(folder, "/", FileNameFor(attempt.point, attempt.name));
+  Reach(FailPoint::kTrainerSaves).IgnoreError();
   absl::StatusOr<Checkpoint> checkpoint = active_->Save(slot);
   absl::Status saved = checkpoint.status();
   if (saved.ok()) {
@@ -169,6 +171,7 @@ std::string Runner::SaveSlot(int slot, const std::string& folder) {
     spdlog::warn("attempt {}: no checkpoint: {}", attempt.name, Text(saved));
     return "";
   }
+  Reach(FailPoint::kTrainerSaved).IgnoreError();
   return path;
 }
 
@@ -238,6 +241,7 @@ absl::StatusOr<int64_t> Runner::LoadFromCheckpoint(int slot, const Attempt& atte
 }
 
 bool Runner::Start(int slot, Attempt attempt) {
+  Reach(FailPoint::kTrainerStarts).IgnoreError();
   int64_t resumed_from = 0;
   absl::Status loaded;
   bool start_over = attempt.checkpoint.empty();
@@ -315,7 +319,9 @@ void Runner::EmitResult(const Running& running, PointResult result) {
   result.torch_version = facts_.torch_version;
   result.blas = facts_.blas;
   result.threads = facts_.threads;
+  Reach(FailPoint::kTrainerResult).IgnoreError();
   emit_(ResultLine(running.attempt.name, result));
+  Reach(FailPoint::kTrainerSaid).IgnoreError();
 }
 
 void Runner::Fail(const std::string& attempt, FailureCause cause, std::string_view message, int pack_size) {

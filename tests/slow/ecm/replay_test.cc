@@ -1,7 +1,7 @@
 // Does `suggest` save training? The measured sweep sweeps/ecm-small.yaml is played again: from a few cells on, suggest
 // picks the next among the measured repeats, the form is fitted again, and the bootstrap interval of a held-out
 // prediction is compared with that of the full grid. ecm-small.csv holds every measured point of that sweep on the cpu
-// back end; cost_seconds is the cost model's estimate. Prints the figures of docs/science.md.
+// back end; cost_seconds is the cost model's estimate, seconds what it took. Prints the figures of docs/science.md.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -40,7 +40,7 @@ std::vector<Measured> ReadSweep(bool freeze_mlp) {
     std::vector<double> v;
     std::stringstream fields(line);
     for (std::string field; std::getline(fields, field, ',');) v.push_back(std::stod(field));
-    if (v.size() != 12 || (v[0] != 0) != freeze_mlp) continue;
+    if (v.size() != 13 || (v[0] != 0) != freeze_mlp) continue;
     Measured m;
     m.point.group = {{"freeze_mlp", freeze_mlp ? "true" : "false"}};
     m.point.freeze_mlp = freeze_mlp;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "cli/analysis/rows.h"
 #include "common/text.h"
 
 namespace capsweep::cli {
@@ -132,19 +133,99 @@ TEST(MinnetAnalysisTest, LeastOfThoseThatMemorized) {
   EXPECT_NEAR(analysis.laws[0].law->exponent, 1, 1e-9);
   EXPECT_EQ(analysis.laws[0].overlays[0].name, "D");
   EXPECT_THAT(MinnetText(analysis), HasSubstr("ks: P_min ~ D^1 "));
+  EXPECT_THAT(MinnetText(analysis), HasSubstr("difference to the best in brackets: 1 D (0)"));
+  EXPECT_TRUE(analysis.lengths.empty());
   EXPECT_TRUE(nlohmann::json::parse(MinnetJson(analysis))["networks"][4]["params"].is_null());
+}
+
+// The random data of Kajitsuka and Sato: one library size, several lengths.
+TEST(MinnetAnalysisTest, LengthsAreComparedWithTheShortest) {
+  std::vector<ResultRow> rows;
+  for (const auto& [length, layers] : {std::pair<int64_t, int64_t>{10, 4}, {100, 5}, {1000, 8}}) {
+    ResultRow row = Trial(100 * layers, 500, true);
+    row.seq_len = length;
+    row.layers = layers;
+    rows.push_back(row);
+  }
+  rows.push_back(Trial(300, 500, false));
+  rows.back().seq_len = 10'000;  // none memorized: not compared
+  const MinnetAnalysis analysis = AnalyzeMinnet(rows);
+  ASSERT_EQ(analysis.lengths.size(), 3u);
+  EXPECT_TRUE(analysis.lengths[1].alike);  // one block more
+  EXPECT_FALSE(analysis.lengths[2].alike);
+  EXPECT_EQ(analysis.lengths[2].shortest.seq_len, 10);
+  const std::string text = MinnetText(analysis);
+  EXPECT_THAT(text, HasSubstr("at seq_len 100 500 parameters (5 layers), at seq_len 10 400 (4): alike"));
+  EXPECT_THAT(text, HasSubstr("no slope: three library sizes or more are needed, there are 1"));
+  EXPECT_EQ(nlohmann::json::parse(MinnetJson(analysis))["lengths"][2]["alike"], false);
+}
+
+ResultRow FamilyRow(const std::string& family, int64_t length, int64_t params, double items, int64_t library = 1000) {
+  ResultRow row = Row(0, "", params, library);
+  row.family = family;
+  row.mode = "label";
+  row.seq_len = length;
+  row.items_corr = items;
+  row.items_mem = static_cast<int64_t>(items);
+  return row;
+}
+
+TEST(FamiliesAnalysisTest, MeansAtEachLengthAndWhetherSizesAreEqual) {
+  std::vector<ResultRow> rows;
+  for (const double off : {-10.0, 10.0}) {
+    rows.push_back(FamilyRow("xt", 4, 5000, 400 + off));
+    rows.push_back(FamilyRow("mlp", 4, 5100, 600 + off));
+    rows.push_back(FamilyRow("xt", 8, 5000, 500 + off));
+    rows.push_back(FamilyRow("xt", 8, 5000, 200 + off, 9000));  // of two libraries the one that gives more counts
+    rows.push_back(FamilyRow("mlp", 8, 5200, 300 + off));
+  }
+  const FamiliesAnalysis analysis = AnalyzeFamilies(rows);
+  ASSERT_EQ(analysis.cells.size(), 4u);
+  EXPECT_THAT(analysis.families, ::testing::ElementsAre("mlp", "xt"));
+  EXPECT_EQ(analysis.cells[3].family, "xt");
+  EXPECT_EQ(analysis.cells[3].dataset_size, 1000);
+  EXPECT_DOUBLE_EQ(analysis.cells[3].capacity, 500);
+  EXPECT_NEAR(analysis.cells[3].capacity_sd, std::sqrt(200), 1e-9);
+  EXPECT_NEAR(analysis.cells[3].error, 0.5, 1e-12);
+  EXPECT_NEAR(analysis.largest_ratio, 1.04, 1e-12);
+  EXPECT_THAT(FamiliesText(analysis), HasSubstr("agree within 4 %"));
+  EXPECT_EQ(nlohmann::json::parse(FamiliesJson(analysis))["cells"].size(), 4u);
+  rows.push_back(FamilyRow("mlp", 16, 5000, 300));
+  rows.push_back(FamilyRow("xt", 16, 9000, 1000));
+  const FamiliesAnalysis uneven = AnalyzeFamilies(rows);
+  EXPECT_TRUE(uneven.cells.back().full);
+  EXPECT_THAT(FamiliesText(uneven), HasSubstr("factor of 1.8: read this as no comparison"));
+  EXPECT_TRUE(nlohmann::json::parse(FamiliesJson(uneven))["cells"][5]["capacity_sd"].is_null());
+}
+
+TEST(TopicsTest, WhatASweepHoldsDecides) {
+  using ::testing::ElementsAre;
+  const std::vector<ResultRow> one = {FamilyRow("xt", 8, 100, 10)};
+  EXPECT_THAT(TopicsOf("grid", one, 1), ElementsAre(Topic::kCapacity));  // never nothing
+  EXPECT_THAT(TopicsOf("minnet", one, 9), ElementsAre(Topic::kMinnet));
+  std::vector<ResultRow> rows = one;
+  rows.push_back(FamilyRow("mlp", 8, 100, 10));
+  EXPECT_THAT(TopicsOf("grid", rows, 1), ElementsAre(Topic::kFamilies));
+  EXPECT_THAT(TopicsOf("grid", rows, 3), ElementsAre(Topic::kCapacity, Topic::kFamilies));
+  rows = {FamilyRow("xt", 8, 100, 10, 100), FamilyRow("xt", 8, 100, 10, 200), FamilyRow("xt", 8, 100, 10, 400)};
+  EXPECT_THAT(TopicsOf("grid", rows, 2), ElementsAre(Topic::kBits));
+  EXPECT_THAT(TopicsOf("mls", rows, 2), ElementsAre(Topic::kCapacity, Topic::kBits));
+  rows[0].heldout_loss = 2.5;
+  EXPECT_THAT(TopicsOf("grid", rows, 2), ElementsAre(Topic::kBits));  // labels never shown cannot be known
+  rows[0].mode = "lm";
+  EXPECT_THAT(TopicsOf("assoc", rows, 9), ElementsAre(Topic::kAssoc, Topic::kBits));
 }
 
 TEST(ResultRowsTest, NamesWhatVaries) {
   store::Table table;
-  for (const char* name :
-       {"family",        "mode",           "layers",          "heads",        "head_dim",   "width",
-        "mlp_width",     "freeze_mlp",     "activation",      "positions",    "dropout",    "seq_len",
-        "vocab",         "tokens",         "file_hash",       "optimizer",    "lr",         "schedule",
-        "warmup",        "clip_norm",      "momentum",        "loss",         "batch_size", "weight_decay",
-        "lm_targets",    "point_id",       "stop_reason",     "dataset_size", "targets",    "budget_steps",
-        "budget_epochs", "items_mem",      "params_total",    "params_train", "bits_mem",   "train_loss",
-        "heldout_loss",  "neighbour_mean", "neighbour_median"}) {
+  for (const char* name : {"family",        "mode",        "layers",       "heads",          "head_dim",
+                           "width",         "mlp_width",   "freeze_mlp",   "activation",     "positions",
+                           "dropout",       "seq_len",     "vocab",        "tokens",         "file_hash",
+                           "optimizer",     "lr",          "schedule",     "warmup",         "clip_norm",
+                           "momentum",      "loss",        "batch_size",   "weight_decay",   "lm_targets",
+                           "point_id",      "stop_reason", "dataset_size", "targets",        "budget_steps",
+                           "budget_epochs", "items_mem",   "items_corr",   "params_total",   "params_train",
+                           "bits_mem",      "train_loss",  "heldout_loss", "neighbour_mean", "neighbour_median"}) {
     table.columns.emplace_back(name);
   }
   std::vector<store::Cell> row(table.columns.size(), store::Cell(int64_t{1}));
@@ -158,6 +239,13 @@ TEST(ResultRowsTest, NamesWhatVaries) {
   EXPECT_EQ((*rows)[0].architecture, "width 1, freeze_mlp true");
   EXPECT_EQ((*rows)[1].architecture, "width 8, freeze_mlp false");
   EXPECT_TRUE(std::isnan((*rows)[0].neighbour_median));
+  store::Table split = table;  // heads 1, width = head_dim: it need not be said
+  split.rows[1][4] = int64_t{8};
+  EXPECT_EQ((*ReadResultRows(split))[1].architecture, "width 8, freeze_mlp false");
+  split.rows[1][4] = int64_t{4};
+  EXPECT_EQ((*ReadResultRows(split))[1].architecture, "head_dim 4, width 8, freeze_mlp false");
+  split.rows[1][0] = std::string("mlp");
+  EXPECT_EQ((*ReadResultRows(split))[1].variant, "head_dim 4, width 8, freeze_mlp false");
   table.columns[0] = "famly";
   EXPECT_FALSE(ReadResultRows(table).ok());
 }

@@ -56,7 +56,7 @@ TEST(FigureKindsTest, NamesAreUniqueAndFound) {
     EXPECT_TRUE(names.insert(kind.name).second) << kind.name;
     EXPECT_EQ(FindFigure(kind.name), &kind);
   }
-  EXPECT_EQ(names.size(), 13U);
+  EXPECT_EQ(names.size(), 19U);
   EXPECT_EQ(FindFigure("pie"), nullptr);
 }
 
@@ -123,6 +123,8 @@ TEST(CapacityFigureTest, LowerBoundsAreOpenAndLongerBudgetsAreElsewhere) {
   EXPECT_EQ(open, 1U);
   EXPECT_EQ(points, 4U * 6 * 2);  // not doubled by the second budget
   EXPECT_THAT(chart->notes, ElementsAre(kOpenPoints));
+  for (ecm::Row& row : data.groups[0].rows) row.censored = row.heads == 4;
+  EXPECT_THAT(Legend(CapacityFigure(data)->panels[0]), Contains("4 heads"));  // also where all its points are open
 }
 
 TEST(HeadsFigureTest, OneSequenceLengthALineForEachWidth) {
@@ -241,13 +243,43 @@ TEST(BatchFigureTest, SaysWhatWasEqual) {
 TEST(BatchFigureTest, UnequalBudgetsAreNamed) {
   FigureData data = SyntheticData({.heads = {1}, .lengths = {8}, .frozen = {"true"}, .batches = {"50", "100"}});
   for (ecm::Measurement& m : data.measurements) {
-    if (m.group["batch_size"] == "50") m.budget_steps = 6000;
+    if (m.group["batch_size"] == "50") m.budget_steps = 5000;
   }
   data.groups = ecm::BuildGroups(data.measurements);
   const auto chart = BatchFigure(data);
   ASSERT_TRUE(chart.ok());
   EXPECT_THAT(Titles(*chart), ElementsAre("at budgets in steps that differ between batch sizes"));
   EXPECT_EQ(chart->panels[0].series[0].points.size(), 2U);
+}
+
+// Batch 50 with the steps of batch 100 and with twice as many: one panel for either way to be equal.
+TEST(BatchFigureTest, EqualStepsAndEqualItemsSeenAreTwoPanels) {
+  SyntheticGrid grid{.heads = {2}, .widths = {16}, .lengths = {8}, .frozen = {"true"}, .batches = {"50", "100"}};
+  grid.budgets = {3000, 6000};
+  FigureData data = SyntheticData(grid, 0.5);
+  std::erase_if(data.measurements,
+                [](const ecm::Measurement& m) { return m.group.at("batch_size") == "100" && m.budget_steps == 6000; });
+  const auto chart = BatchFigure(data);
+  ASSERT_TRUE(chart.ok()) << chart.status().message();
+  EXPECT_THAT(Titles(*chart), ElementsAre("at equal steps (3000)", "at equal items seen (steps times batch)"));
+  const double known = SyntheticCapacity(2, 16, 8, true);
+  EXPECT_THAT(Find(chart->panels[0], "H = 2, B = 16").points[0].y, DoubleNear(known, 1e-9));
+  EXPECT_THAT(Find(chart->panels[1], "H = 2, B = 16").points[0].y, DoubleNear(1.5 * known, 1e-9));
+  EXPECT_THAT(Find(chart->panels[1], "H = 2, B = 16").points[1].y, DoubleNear(known, 1e-9));
+}
+
+TEST(MainGroupsTest, RecipesThatRepeatApartWithAnotherBatchSizeAreAStudy) {
+  FigureData data = SyntheticData({.frozen = {"true"}});
+  const std::vector<ecm::Group> study =
+      SyntheticData({.heads = {2}, .widths = {16}, .frozen = {"true"}, .batches = {"400"}}).groups;
+  std::vector<ecm::Group> all = data.groups;
+  all.push_back(study[0]);
+  const std::vector<ecm::Group> main = MainGroups(all);
+  ASSERT_EQ(main.size(), 1U);
+  EXPECT_EQ(main[0].key.at("batch_size"), "100");
+  all.back().rows[0].width = 999;  // an architecture of its own
+  EXPECT_EQ(MainGroups(all).size(), 2U);
+  EXPECT_EQ(MainGroups(SyntheticData({.batches = {"50", "100"}}).groups).size(), 4U);  // as many cells: none is a study
 }
 
 TEST(BudgetFigureTest, SaysWhetherTheLargestWidthsStillGain) {

@@ -142,6 +142,19 @@ TEST(ReportHtmlTest, HoldsCapacitiesFitsAndWhyAFigureIsMissing) {
                     HasSubstr("Not drawn: this sweep measured no MLS."), HasSubstr("@media print")));
 }
 
+// Steps that follow the width: the longer budgets stand in one line, not in one for each width.
+TEST(ReportHtmlTest, LongerBudgetsAreMultiplesOfTheSmallest) {
+  figures::FigureData data = SyntheticData(
+      {.heads = {1}, .widths = {8, 16}, .lengths = {8}, .frozen = {"true"}, .budgets = {1000, 3000}}, 0.1);
+  for (ecm::Row& row : data.groups[0].rows) row.budget *= row.width / 8;
+  const std::string page = ReportHtml({}, data, {});
+  const size_t first = page.find("<td class=\"n\">8</td><td class=\"n\">1</td><td>1×</td>");
+  const size_t second = page.find("<td class=\"n\">8</td><td class=\"n\">1</td><td>3×</td>");
+  EXPECT_NE(first, std::string::npos) << page;
+  EXPECT_NE(second, std::string::npos);
+  EXPECT_EQ(page.find("<td></td>", first), std::string::npos);  // every line has both widths
+}
+
 TEST(FitSentencesTest, ClaimOnlyWhatTheNumbersShow) {
   figures::FigureData data = FittedData({.frozen = {"true"}});
   ecm::GroupFit& fit = data.fit.groups[0];
@@ -355,11 +368,108 @@ TEST_F(ReportVerbTest, MlsIsDrawnWhereTheViewHoldsBoth) {
   EXPECT_EQ(answer.code, 0) << answer.err;
   EXPECT_THAT(answer.out,
               AllOf(HasSubstr("12 architectures"), HasSubstr("0.50 in the median"), HasSubstr("r = 1.000")));
+  std::vector<std::string> from = plot;
+  from.insert(from.end(), {"--mls-from", "known"});
+  EXPECT_EQ(Call(from).out, answer.out);
+}
+
+// Another sweep of the file may give the MLS; one that has none, or does not exist, is an error.
+TEST_F(ReportVerbTest, MlsCanComeFromAnotherSweep) {
+  MakeDatabase("known");
+  const std::vector<std::string> plot = {"plot",   "known", "--db",  Database(),
+                                         "--kind", "mls",   "--out", folder_.File("mls.svg")};
+  std::vector<std::string> from = plot;
+  from.insert(from.end(), {"--mls-from", "known"});
+  EXPECT_EQ(Call(from).code, 2);
+  EXPECT_THAT(Call(from).err, HasSubstr("--mls-from known: that sweep measured no MLS"));
+  from.back() = "nown";
+  EXPECT_EQ(Call(from).code, 2);
+  EXPECT_THAT(Call(from).err, HasSubstr("known"));
+  EXPECT_THAT(Call(plot).err, HasSubstr("`--mls-from SWEEP`"));
+}
+
+// A search for least networks of 4 library sizes, whose least network has 10 parameters an item.
+class LeastNetworkReportTest : public ReportVerbTest {
+ protected:
+  void MakeSearch(bool memorized) {
+    std::vector<PointSpec> points;
+    for (const int64_t items : {100, 200, 400, 800}) {
+      for (const int64_t layers : {1, 2}) {
+        PointSpec point = store::MakePoint(2, 1, items);
+        point.layers = layers;
+        points.push_back(point);
+      }
+    }
+    store::TestStore store(Database());
+    SweepSpec sweep = store::MakeSweep("least", "sweep: least\n");
+    store.Add(sweep, points);
+    for (const PointSpec& point : points) {
+      store.Finish(point, memorized && point.layers == 2 ? point.dataset_size : point.dataset_size / 2);
+    }
+    store.Close();
+    auto db = store::Database::Open(Database(), store::Database::Access::kWrite);
+    ASSERT_TRUE(db.ok()) << db.status();
+    const absl::Status changed = db->Execute(
+        "UPDATE sweeps SET measure = 'minnet'; UPDATE results SET params_total = 10 * dataset_size FROM points "
+        "WHERE points.point_id = results.point_id AND layers = 2; UPDATE results SET params_total = 5 * dataset_size "
+        "FROM points WHERE points.point_id = results.point_id AND layers = 1;");
+    ASSERT_TRUE(changed.ok()) << changed;
+  }
+};
+
+TEST_F(LeastNetworkReportTest, ItsReportHoldsThatQuestionAlone) {
+  MakeSearch(true);
+  const Answer answer = Call({"report", "least", "--db", Database(), "--out", Page()});
+  ASSERT_EQ(answer.code, 0) << answer.err;
+  const std::string page = *ReadFile(Page());
+  EXPECT_EQ(HtmlProblem(page), "");
+  EXPECT_EQ(OutsideReference(page), "");
+  EXPECT_THAT(page, AllOf(HasSubstr("<h2>Least networks</h2>"), HasSubstr("P_min ~ D^1 "), HasSubstr("Figure 1: "),
+                          Not(HasSubstr("<h2>Fits</h2>")), Not(HasSubstr("<h2>Capacities</h2>")),
+                          Not(HasSubstr("Figure 2: ")), Not(HasSubstr("no MLS"))));
+  const Answer bits = Call({"analyze", "least", "--of", "bits", "--db", Database()});
+  EXPECT_EQ(bits.code, 2);
+  EXPECT_THAT(bits.err, HasSubstr("--of minnet fits it"));
+  const Answer kind = Call({"plot", "least", "--kind", "losses", "--db", Database(), "--out", folder_.File("a.svg")});
+  EXPECT_EQ(kind.code, 2);
+  EXPECT_THAT(kind.err, HasSubstr("kinds that fit it: minnet"));
+}
+
+TEST_F(LeastNetworkReportTest, WhereNoneMemorizedItSaysSo) {
+  MakeSearch(false);
+  const Answer answer = Call({"report", "least", "--db", Database(), "--out", Page()});
+  ASSERT_EQ(answer.code, 0) << answer.err;
+  EXPECT_THAT(*ReadFile(Page()), AllOf(HasSubstr("Not drawn: sweep least: no network that was tried memorized"),
+                                       HasSubstr("<td>none</td>")));
+}
+
+TEST_F(ReportVerbTest, AnalysesThatDoNotFitNameThoseThatDo) {
+  MakeDatabase("known");
+  for (const char* of : {"minnet", "families", "assoc"}) {
+    const Answer answer = Call({"analyze", "known", "--of", of, "--db", Database()});
+    EXPECT_EQ(answer.code, 2) << of;
+    EXPECT_THAT(answer.err, AllOf(HasSubstr("sweep known "), HasSubstr("`capsweep fit` fits it"))) << of;
+  }
+  EXPECT_EQ(Call({"analyze", "known", "--of", "bits", "--db", Database()}).code, 0);
+}
+
+TEST_F(ReportVerbTest, OneCellAndFullLibrariesAreReportedAsSuch) {
+  store::TestStore store(Database());
+  const std::vector<PointSpec> points = {store::MakePoint(2, 1, 100), store::MakePoint(2, 2, 100)};
+  store.Add(store::MakeSweep("one"), points);
+  for (const PointSpec& point : points) store.Finish(point, 100);
+  store.Close();
+  const Answer answer = Call({"report", "one", "--db", Database(), "--out", Page(), "--bootstrap", "0"});
+  ASSERT_EQ(answer.code, 0) << answer.err;
+  const std::string page = *ReadFile(Page());
+  EXPECT_EQ(HtmlProblem(page), "");
+  EXPECT_THAT(page, AllOf(HasSubstr("No capacity model: "), HasSubstr("≥ "), HasSubstr("1 of 1 cells memorized")));
 }
 
 TEST_F(ReportVerbTest, EveryKindIsDrawnOrSaysWhyNot) {
   MakeDatabase("known");
-  const std::set<std::string> impossible = {"freeze", "batch", "budget", "mls"};
+  const std::set<std::string> impossible = {"freeze", "batch",   "budget",    "mls",  "families",
+                                            "losses", "balance", "distances", "bits", "minnet"};
   for (const figures::FigureKind& kind : figures::FigureKinds()) {
     const std::string out = folder_.File(StrCat(kind.name, ".svg"));
     const Answer answer =
@@ -367,6 +477,7 @@ TEST_F(ReportVerbTest, EveryKindIsDrawnOrSaysWhyNot) {
     if (impossible.contains(kind.name)) {
       EXPECT_EQ(answer.code, 2) << kind.name;
       EXPECT_THAT(answer.err, HasSubstr("sweep known: ")) << kind.name;
+      EXPECT_THAT(answer.err, HasSubstr("kinds that fit it: capacity, panels, ")) << kind.name;
       EXPECT_FALSE(std::filesystem::exists(out));
     } else {
       EXPECT_EQ(answer.code, 0) << kind.name << ": " << answer.err;

@@ -84,6 +84,56 @@ TEST(SearchTextTest, MinnetShowsTheLeastNetworkOrNothing) {
   EXPECT_EQ(*SearchText(none, "s"), "");
 }
 
+std::vector<store::Cell> Prediction(const std::string& state, const std::string& reason, bool fitted) {
+  std::vector<store::Cell> row = Row("adaptive", state, reason, {}, 0, {}, {}, 8);
+  row.insert(row.end(), {std::string("heads 5, width 64, seq_len 32"), int64_t{9}, int64_t{132}, 204.25});
+  if (fitted) {
+    row.insert(row.end(), {2727.0, 2480.0, 2925.0});
+  } else {
+    row.insert(row.end(), {store::Cell(), store::Cell(), store::Cell()});
+  }
+  return row;
+}
+
+TEST(SearchTextTest, AdaptiveEndsWithThePredictionItsIntervalAndTheReason) {
+  store::Table table = Searches();
+  table.columns.insert(table.columns.end(), {"target", "rounds", "probes", "seconds", "predicted", "low", "high"});
+  table.rows = {Prediction("stopped", "budget used; search.stop_at 0.05 was not reached", true)};
+  FakeSource source(table);
+  const auto text = SearchText(source, "s");
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_EQ(
+      *text,
+      "Predicted for heads 5, width 64, seq_len 32: 2727 items, 95 % interval 2480 to 2925 (half of it is 8.16 % "
+      "of the prediction)\nafter 9 rounds: 132 points, 204 s of training; budget used; search.stop_at 0.05 was not "
+      "reached\n");
+  table.rows = {Prediction("stopped", "budget used; no prediction: too few rows", false)};
+  FakeSource none(table);
+  EXPECT_THAT(*SearchText(none, "s"), HasSubstr("Predicted for heads 5, width 64, seq_len 32: nothing"));
+}
+
+TEST(SearchTextTest, StatusShowsTheRoundOfAnAdaptiveSweepAndThenWhyItEnded) {
+  std::vector<store::Cell> row = {std::string("s"),
+                                  std::string("searching"),
+                                  std::string(),
+                                  std::string("heads 5, width 64, seq_len 32"),
+                                  int64_t{3},
+                                  int64_t{35},
+                                  41.0,
+                                  2730.0,
+                                  2480.0,
+                                  2925.0};
+  EXPECT_EQ(AdaptiveProgressText(row),
+            "round 4, 35 points, 41 s of training; heads 5, width 64, seq_len 32: 2730 items (2480 to 2925)");
+  store::SweepProgress progress{.sweep = "s", .state = "finished", .points = 35, .done = 35};
+  progress.architectures = progress.architectures_settled = 1;
+  row[1] = std::string("settled");
+  row[2] = std::string("budget used");
+  EXPECT_THAT(StatusText({progress}, {{"s", AdaptiveProgressText(row)}}), HasSubstr("s: budget used, 35 points, 41 s"));
+  ProgressFrame frame{.sweep = "s", .points = 35, .architectures = 1, .search = "round 4, 35 points"};
+  EXPECT_THAT(RenderLine(frame), HasSubstr("s: round 4, 35 points, 0 of 35 points done"));
+}
+
 TEST(SearchTextTest, CorrelationOfPearson) {
   EXPECT_DOUBLE_EQ(PearsonCorrelation({1, 2, 3}, {10, 20, 30}), 1);
   EXPECT_DOUBLE_EQ(PearsonCorrelation({1, 2, 3}, {3, 2, 1}), -1);

@@ -68,6 +68,8 @@ inline std::vector<ecm::Measurement> SyntheticMeasurements(const SyntheticGrid& 
 
 inline figures::FigureData SyntheticData(const SyntheticGrid& grid = {}, double gain = 0) {
   figures::FigureData data{.sweep = "known", .measurements = SyntheticMeasurements(grid, gain)};
+  data.measure = "grid";
+  data.topics = {cli::Topic::kCapacity};
   data.groups = ecm::BuildGroups(data.measurements);
   return data;
 }

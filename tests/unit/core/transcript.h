@@ -10,7 +10,8 @@
 //                                  the planner of sweep 1 has spoken, about all that has happened unless a mark is
 //                                  given
 //   > recover sweep=1 points=1..3 [done=2/1] [running=1/1@w1#a]
-//   > sync w1 [#b] [seq=N] [slots=N] [devices=N] [kind=K] [wait=S] [remaining=S] [hold=1/1,2/1] [leaving] [draining]
+//   > sync w1 [#b] [seq=N] [slots=N] [devices=N] [kind=K] [wait=S] [remaining=S] [hold=1/1,2/1@0.5] [leaving]
+//   [draining]
 //          [notready] [result=1/1[=SECONDS]] [badkey=1/1] [fail=1/1:cause[:pack]] [handback=1/1[+]]
 //                                  `+`: with a checkpoint. Sequences and tokens count up by themselves.
 //   > tick 5                       after 5 s
@@ -324,7 +325,8 @@ class Transcript {
     const std::string value = equals == std::string::npos ? "" : word.substr(equals + 1);
     if (name == "hold") {
       for (const std::string& id : Split(value)) {
-        sync.devices.at(0).held.push_back({Ref(id), 0, true});
+        const std::vector<std::string> parts = absl::StrSplit(id, '@');
+        sync.devices.at(0).held.push_back({Ref(parts[0]), parts.size() > 1 ? std::stod(parts[1]) : 0, true});
       }
     } else if (name == "result" || name == "badkey") {
       const std::vector<std::string> parts = absl::StrSplit(value, '=');

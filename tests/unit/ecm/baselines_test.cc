@@ -82,6 +82,25 @@ TEST(BaselinesTest, FewerRowsThanTerms_IsAReasonToSkip) {
   EXPECT_THAT(FitBaseline("poly3", rows, std::vector<double>(rows.size(), 1)).skipped, HasSubstr("rows"));
 }
 
+TEST(BaselinesTest, GradientsAreThoseOfThePrediction) {
+  const auto rows = MakeSyntheticRows("min", {800, 0.05, 0.8, 2, 20, 300, 400});
+  const Row at{.heads = 6, .width = 24, .seq_len = 12};
+  for (const std::string name : {"log_quadratic", "poly2", "power_bhn"}) {
+    const BaselineFit fit = FitBaseline(name, rows, std::vector<double>(rows.size(), 1));
+    const BaselinePoint point = BaselineGradient(name, fit.parameters, at);
+    EXPECT_DOUBLE_EQ(point.value, PredictBaseline(name, fit.parameters, at));
+    ASSERT_EQ(static_cast<int>(point.terms.size()), fit.parameters_used);
+    for (size_t t = 0; t < point.terms.size(); ++t) {
+      auto moved = fit.parameters;
+      const double step = 1e-6 * std::max(1.0, std::abs(moved[point.terms[t]]));
+      moved[point.terms[t]] += step;
+      const double difference = (PredictBaseline(name, moved, at) - point.value) / step;
+      EXPECT_NEAR(point.by[t], difference, 1e-4 * std::max(1.0, std::abs(difference))) << name << " " << point.terms[t];
+    }
+  }
+  EXPECT_TRUE(BaselineGradient("none", {}, at).terms.empty());
+}
+
 TEST(StatisticsTest, KnownValues) {
   EXPECT_EQ(Quantile({3, 1, 2}, 0.5), 2);
   EXPECT_DOUBLE_EQ(Quantile({0, 10}, 0.25), 2.5);

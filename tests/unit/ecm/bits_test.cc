@@ -50,7 +50,7 @@ TEST(BitsTest, CapacityIsTheLargestMean) {
 
 TEST(BitsTest, VerdictSaysWhatTheCellsShow) {
   EXPECT_TRUE(Three(900, 1500, 1400).settled());
-  EXPECT_THAT(BitsVerdict(Three(900, 1500, 1400)), HasSubstr("no more bits; budget-limited: 2 of 3"));
+  EXPECT_THAT(BitsVerdict(Three(900, 1500, 1400)), HasSubstr("no more bits; budget-limited lower bound: 2 of 3"));
   EXPECT_FALSE(Three(900, 1500, 2000).settled());
   EXPECT_THAT(BitsVerdict(Three(900, 1500, 2000)), HasSubstr("lower bound: bits still rose"));
   EXPECT_THAT(BitsVerdict(Three(1000, 2000, 3999)), HasSubstr("was memorized whole"));

@@ -157,6 +157,30 @@ TEST(SuggestTest, ExpectedIntervalIsAboutWhatRefitsShow) {
   EXPECT_LT(promised, 2.5 * seen);
 }
 
+TEST(SuggestTest, ByLogQuadraticNoFormIsNeeded) {
+  const std::vector<Row> rows = Rows({.lengths = {4, 8, 16, 32}});
+  FitSettings settings;
+  settings.forms.clear();
+  settings.holdout_field = "";
+  const GroupFit fit = FitRows(rows, settings);
+  SuggestRequest request = Target(5, 64, 32, 10);
+  EXPECT_FALSE(Suggest(fit, rows, Cells({}, 1), request).ok()) << "there is no form";
+  request.form = "log_quadratic";
+  const auto plan = Suggest(fit, rows, Cells({}, 1), request);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_NEAR(plan->predicted, Predict("log_quadratic", fit.baselines.at("log_quadratic").parameters, 5, 64, 32), 1e-9);
+  ASSERT_EQ(plan->order.size(), 10u);
+  double last = plan->interval_before;
+  for (const Suggestion& step : plan->order) {
+    EXPECT_LT(step.interval, last);
+    EXPECT_FALSE(step.near_kink);
+    last = step.interval;
+  }
+  request.form = "poly2";
+  EXPECT_THAT(Suggest(fit, rows, Cells({}, 1), request).status().message(), HasSubstr("no suggestions by 'poly2'"));
+  EXPECT_THAT(Suggest({}, rows, Cells({}, 1), Target(5, 64, 32, 1)).status().message(), HasSubstr("without a fit"));
+}
+
 TEST(SuggestTest, NoFitNoCellsAndBadTargets_AreErrors) {
   const std::vector<Row> rows = Rows({.lengths = {4, 8, 16, 32}});
   const GroupFit fit = FitMin(rows);

@@ -285,13 +285,15 @@ TEST(GridTest, SamplesOfTheProjectHaveTheGridsTheyPromise) {
   ASSERT_TRUE(small.ok()) << small.status();
   const auto grid = EnumerateGrid(*small);
   ASSERT_TRUE(grid.ok()) << grid.status();
-  EXPECT_EQ(grid->size(), 720u);
+  EXPECT_EQ(grid->size(), 720u + 68);  // studies: budget 24 + 12, batch size 16 + 16
+  EXPECT_EQ(std::count_if(grid->begin(), grid->end(), [](const PointSpec& p) { return p.batch_size == 100; }),
+            720 + 36);
 
   const auto paper = LoadSweep(StrCat(CAPSWEEP_SOURCE_DIR, "/sweeps/ecm-paper.yaml"));
   ASSERT_TRUE(paper.ok()) << paper.status();
   const auto large = EnumerateGrid(*paper);
   ASSERT_TRUE(large.ok()) << large.status();
-  EXPECT_EQ(large->size(), 5u * 5 * 5 * 2 * 3);
+  EXPECT_EQ(large->size(), 5u * 5 * 5 * 2 * 3 + 72);  // studies: budget 48, batch size 12 + 12
   for (const PointSpec& p : *large) EXPECT_EQ(p.head_dim, 64);
 }
 
@@ -310,6 +312,15 @@ TEST(GridTest, SamplesOfTheOtherStudiesHaveTheirMeasurements) {
     }
     EXPECT_GE(sizes.size(), 4u) << name;
     for (const auto& [params, libraries] : sizes) EXPECT_GE(libraries.size(), 3u) << name << " " << params;
+  }
+}
+
+TEST(GridTest, SearchesOfTheProjectAreValid) {
+  for (const char* name : {"mls", "minnet", "minnet-xt", "minnet-random"}) {
+    const auto sweep = LoadSweep(StrCat(CAPSWEEP_SOURCE_DIR, "/sweeps/", name, ".yaml"));
+    ASSERT_TRUE(sweep.ok()) << sweep.status();
+    EXPECT_TRUE(MeasureSearches(sweep->measure)) << name;
+    EXPECT_EQ(sweep->name, name);
   }
 }
 

@@ -1,0 +1,35 @@
+# Fuzz targets (tests/fuzz). Every build replays the corpus as tests; with CAPSWEEP_FUZZ there is a NAME_fuzz for libFuzzer
+# too (./dev fuzz).
+
+# capsweep_fuzz(NAME SOURCE... DEPS lib...)
+function(capsweep_fuzz name)
+  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  list(TRANSFORM ARG_UNPARSED_ARGUMENTS PREPEND ${PROJECT_SOURCE_DIR}/tests/fuzz/ OUTPUT_VARIABLE sources)
+  add_executable(${name}_fuzz_replay ${sources} ${PROJECT_SOURCE_DIR}/tests/fuzz/replay_main.cc)
+  set(programs ${name}_fuzz_replay)
+  add_test(NAME fuzz_corpus.${name} COMMAND ${name}_fuzz_replay ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name})
+  set_tests_properties(fuzz_corpus.${name} PROPERTIES LABELS fast TIMEOUT 300)
+  if(CAPSWEEP_FUZZ)
+    add_executable(${name}_fuzz ${sources})
+    target_link_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
+    list(APPEND programs ${name}_fuzz)
+  endif()
+  foreach(program ${programs})
+    target_link_libraries(${program} PRIVATE ${ARG_DEPS} capsweep_common)
+    set_target_properties(${program} PROPERTIES UNITY_BUILD OFF)
+    capsweep_warnings(${program})
+  endforeach()
+endfunction()
+
+capsweep_fuzz(sweep_file sweep_file_fuzz.cc DEPS capsweep_plan)
+capsweep_fuzz(data_file data_file_fuzz.cc)
+capsweep_fuzz(capacity_csv capacity_csv_fuzz.cc DEPS capsweep_ecm)
+capsweep_fuzz(spool_report spool_report_fuzz.cc DEPS capsweep_agent)
+capsweep_fuzz(checkpoint checkpoint_fuzz.cc DEPS capsweep_trainer)
+capsweep_fuzz(trainer_line trainer_line_fuzz.cc DEPS capsweep_agent capsweep_trainer)
+capsweep_fuzz(service service_fuzz.cc calls.cc message_mutator.cc DEPS capsweep_service)
+
+# Writes the corpus' first inputs.
+add_executable(fuzz_seeds EXCLUDE_FROM_ALL tests/fuzz/seeds_main.cc tests/fuzz/calls.cc)
+target_link_libraries(fuzz_seeds PRIVATE capsweep_service capsweep_agent capsweep_trainer GTest::gtest)
+capsweep_warnings(fuzz_seeds)

@@ -1,0 +1,58 @@
+// `capsweep run` of an adaptive sweep with real processes and tests/support/fake_trainer.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "cli/app.h"
+#include "common/text.h"
+
+namespace capsweep::cli {
+namespace {
+
+using ::testing::HasSubstr;
+
+struct Answer {
+  int code = 0;
+  std::string out, err;
+};
+
+Answer Call(std::vector<std::string> arguments) {
+  std::ostringstream out, err;
+  Console console{out, err};
+  const int code = RunCommandLine(arguments, console);
+  return {code, out.str(), err.str()};
+}
+
+TEST(AdaptivePipelineTest, ARunEndsWithThePredictionAndIsAnsweredFromTheFileAfterwards) {
+  const std::string folder = StrCat(::testing::TempDir(), "/adaptive_", getpid());
+  std::filesystem::create_directories(folder);
+  const std::string file = StrCat(folder, "/s.yaml"), database = StrCat(folder, "/t.db");
+  std::ofstream(file) << "sweep: small\n"
+                         "task: {vocab: 16, seq_len: [4, 8, 16]}\n"
+                         "model: {heads: [1, 2, 3], width: [8, 16, 24], freeze_mlp: true}\n"
+                         "data: {dataset_size: \"=params_train / 2\"}\n"
+                         "train: {steps: 50}\n"
+                         "measure: adaptive\n"
+                         "search: {target: {heads: 4, width: 24, seq_len: 8}, budget_points: 20, stop_at: 0.001}\n";
+  const std::vector<std::string> run = {
+      "run",       file,    "--db",   database, "--no-plot", "--trainer", StrCat(CAPSWEEP_BIN_DIR, "/fake_trainer"),
+      "--devices", "cpu:1", "--quiet"};
+  const Answer first = Call(run);
+  ASSERT_EQ(first.code, 0) << first.err;
+  EXPECT_THAT(first.out, HasSubstr("Predicted for heads 4, width 24, seq_len 8: "));
+  EXPECT_THAT(first.out, HasSubstr("20 points, "));
+  EXPECT_THAT(first.out, HasSubstr("budget used"));
+  EXPECT_THAT(first.out, HasSubstr("search.stop_at 0.001 was not reached")) << "nothing is that sure";
+  const Answer again = Call(run);
+  EXPECT_EQ(again.out, first.out);
+  EXPECT_THAT(Call({"status", "small", "--db", database}).out, HasSubstr("small: budget used; the interval reached"));
+  EXPECT_EQ(Call({"query", "SELECT count(*) AS n FROM v_results", "--db", database, "--format", "csv"}).out, "n\n20\n");
+  std::filesystem::remove_all(folder);
+}
+
+}  // namespace
+}  // namespace capsweep::cli
