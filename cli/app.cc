@@ -96,8 +96,8 @@ int RunCommandLine(const std::vector<std::string>& arguments, Console& console) 
   AddPlotVerb(verbs);
   AddAnalyzeVerb(verbs);
   AddReportVerb(verbs);
-  AddRecoveryVerbs(verbs);
   AddCertsVerb(verbs);
+  AddRecoveryVerbs(verbs);
   AddExecVerbs(verbs);
   return verbs.Run(arguments, console);
 }

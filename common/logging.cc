@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -22,6 +23,8 @@ namespace {
 // Between a message and its fields, and between a field's name and value; both are taken out of what is logged.
 constexpr char kField = '\x1f';
 constexpr char kValue = '\x1e';
+// Set by InitLogging: programs without it (tests) have spdlog's own formatter, which knows no fields.
+std::atomic<bool> formatter_knows_fields{false};
 
 std::string Timestamp(std::chrono::system_clock::time_point time, bool utc) {
   const auto millis = std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
@@ -109,9 +112,9 @@ std::string WithFields(std::string_view message,
   std::string out;
   AppendPlain(out, message);
   for (const auto& [name, value] : fields) {
-    out.push_back(kField);
+    out.push_back(formatter_knows_fields ? kField : ' ');
     AppendPlain(out, name);
-    out.push_back(kValue);
+    out.push_back(formatter_knows_fields ? kValue : '=');
     AppendPlain(out, value);
   }
   return out;
@@ -136,6 +139,7 @@ absl::Status InitLogging(std::string_view program, std::string_view level, std::
   auto logger = spdlog::stderr_color_mt(std::string(program));
   spdlog::set_default_logger(logger);
   spdlog::set_level(spdlog::level::from_str(wanted));
+  formatter_knows_fields = true;
   spdlog::set_formatter(std::make_unique<LineFormatter>(format == "json"));
   return absl::OkStatus();
 }

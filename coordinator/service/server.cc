@@ -29,7 +29,7 @@ constexpr std::chrono::seconds kShutdownGrace(2);
 constexpr std::chrono::milliseconds kHouseInterval(500);
 // Of messages on their way, all connections together: a flood of large ones waits instead of filling memory.
 constexpr size_t kMaxBufferedBytes = 512 << 20;
-constexpr int kMaxCallsOfConnection = 128;
+constexpr int kMaxCallsOfConnection = 4096;
 
 void SetLimits(grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);

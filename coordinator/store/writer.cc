@@ -195,8 +195,8 @@ absl::Status Writer::TryCommit(const std::vector<core::Persist>& group) {
     return absl::OkStatus();
   }
   const int64_t now_ms = options_.clock->WallMillis();
-  RETURN_IF_ERROR(Reach(FailPoint::kWriterTaken));
   const Instant start = std::chrono::steady_clock::now();
+  RETURN_IF_ERROR(Reach(FailPoint::kWriterTaken));
   ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(db_));
   RETURN_IF_ERROR(Reach(FailPoint::kWriterBegun));
   RETURN_IF_ERROR(CheckOwnership());
@@ -206,8 +206,8 @@ absl::Status Writer::TryCommit(const std::vector<core::Persist>& group) {
       RETURN_IF_ERROR(mutations_.Apply(mutation, now_ms));
     }
   }
-  const Instant written = std::chrono::steady_clock::now();
   RETURN_IF_ERROR(Reach(FailPoint::kWriterApplied));
+  const Instant written = std::chrono::steady_clock::now();
   RETURN_IF_ERROR(transaction.Commit());
   if (options_.commit_timed) {
     const Instant end = std::chrono::steady_clock::now();

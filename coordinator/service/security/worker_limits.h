@@ -18,9 +18,9 @@ struct WorkerQuotas {
   double calls_per_second = 5000;  // of one worker
   double burst = 20'000;
   int open_calls = 16;  // of one worker
-  size_t all_open_calls = 20'000;
-  size_t workers = 20'000;  // names heard in the last hour
-  size_t workers_of_address = 8'192;
+  size_t all_open_calls = 50'000;
+  size_t workers = 50'000;  // names heard in the last hour
+  size_t workers_of_address = 20'000;
   Duration remembered = std::chrono::hours(1);
 };
 
