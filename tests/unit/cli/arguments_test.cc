@@ -60,8 +60,8 @@ class ArgumentsTest : public ::testing::Test {
 
 TEST_F(ArgumentsTest, EveryVerbExplainsItselfWithAnExample) {
   for (const char* verb :
-       {"run", "submit", "extend", "retry", "pause", "resume", "cancel", "status", "workers", "explain", "results",
-        "query", "fit", "design", "suggest", "plot", "report", "analyze", "backup", "doctor", "version"}) {
+       {"run",   "submit", "extend", "retry",   "pause", "resume", "cancel",  "status", "workers", "explain", "results",
+        "query", "fit",    "design", "suggest", "plot",  "report", "analyze", "backup", "doctor",  "version"}) {
     const Answer answer = Call({verb, "--help"});
     EXPECT_EQ(answer.code, 0) << verb;
     EXPECT_THAT(answer.out, HasSubstr("Example:")) << verb;
