@@ -372,7 +372,7 @@ class Herd {
 
 TEST(HerdTest, AThousandWorkersComeBackAtOnceAfterARestartAndNoLeaseIsLost) {
 #ifdef CAPSWEEP_SANITIZED
-  constexpr int kWorkers = 100;
+  constexpr int kWorkers = 96;
 #else
   constexpr int kWorkers = 1000;
 #endif

@@ -4,6 +4,7 @@
 #include <google/protobuf/stubs/logging.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -172,6 +173,9 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const bool quiet = google::protobuf::SetLogHandler(nullptr) != nullptr;  // it complains of every broken text
   (void)quiet;
+  // Also so that the loggers are made before the coordinator and end after its threads.
+  static const bool silent = (spdlog::set_level(spdlog::level::off), true);
+  (void)silent;
   static const bool fresh = std::getenv("CAPSWEEP_FUZZ_FRESH") != nullptr;
   static std::unique_ptr<LiveCoordinator> coordinator;
   static int inputs = 0;
