@@ -4,6 +4,7 @@
 #include <google/protobuf/stubs/logging.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
+#include <openssl/crypto.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -176,6 +177,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   // Also so that the loggers are made before the coordinator and end after its threads.
   static const bool silent = (spdlog::set_level(spdlog::level::off), true);
   (void)silent;
+  // The coordinator ends at exit and still draws random numbers then, after OpenSSL would have cleaned up.
+  static const bool kept = OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr) == 1;
+  (void)kept;
   static const bool fresh = std::getenv("CAPSWEEP_FUZZ_FRESH") != nullptr;
   static std::unique_ptr<LiveCoordinator> coordinator;
   static int inputs = 0;
