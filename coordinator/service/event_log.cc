@@ -31,8 +31,9 @@ struct LogChange {
     }
   }
   void operator()(const core::AttemptEnded& ended) const {
-    const bool trouble = ended.outcome == core::AttemptOutcome::kFailed || ended.outcome == core::AttemptOutcome::kLost;
-    const spdlog::level::level_enum level = trouble ? spdlog::level::warn : spdlog::level::debug;
+    // Of lost ones the worker's own event says how many: a line for each would bury everything else.
+    const bool failed = ended.outcome == core::AttemptOutcome::kFailed;
+    const spdlog::level::level_enum level = failed ? spdlog::level::warn : spdlog::level::debug;
     if (spdlog::should_log(level)) {
       spdlog::log(level, "{}",
                   WithFields(ended.message.empty() ? "attempt ended" : ended.message,
