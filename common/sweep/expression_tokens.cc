@@ -235,6 +235,9 @@ class Scanner {
         return absl::OkStatus();
       }
     }
+    if (field.words.empty()) {
+      return Bad(field.name, " holds a text and cannot stand in an expression");
+    }
     return Bad(field.name, " is never ", Show(word.text), "; its words are ", WordList(field));
   }
 
@@ -243,6 +246,9 @@ class Scanner {
       return Bad("the word ", Show(token.text), " can only be compared with a field of words, as in mode == \"label\"");
     }
     const Field& field = Fields()[token.variable];
+    if (field.words.empty()) {
+      return Bad(field.name, " holds a text and cannot stand in an expression");
+    }
     return Bad(field.name, " holds a word and can only be compared with one in quotes by == or !=, as in ", field.name,
                " == \"", field.words[0], "\"");
   }

@@ -152,6 +152,14 @@ TEST(SweepExpressionTest, MistakesAreNamed) {
   EXPECT_THAT(ErrorOf(std::string(3000, '1')), HasSubstr("3000 characters"));
 }
 
+// Found by fuzzing: such a field has no list of words to show.
+TEST(SweepExpressionTest, ATextInAnExpressionIsRefusedByName) {
+  for (const char* text : {"8 file", "file + 1", "file == \"a.csv\"", "heads > 1 && file != \"b\""}) {
+    EXPECT_THAT(ErrorOf(text), HasSubstr("file")) << text;
+  }
+  EXPECT_THAT(ErrorOf("file == \"a.csv\""), HasSubstr("cannot stand in an expression"));
+}
+
 TEST(SweepExpressionTest, InstancesDoNotShareValues) {
   auto a = Expression::Compile("heads");
   auto b = Expression::Compile("heads");
