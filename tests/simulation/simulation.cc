@@ -104,6 +104,7 @@ class World : public Surroundings {
     std::set<Attempt> results;
     std::set<Attempt> ended;        // failures and hand-backs
     std::set<Attempt> checkpoints;  // of these, with one
+    bool stale = false;             // this coordinator has heard a later call of that worker
   };
 
   // The world knows a point by its dataset_size, which is its id.
@@ -140,7 +141,7 @@ class World : public Surroundings {
       return;
     }
     core::WorkerSync sync;
-    OpenCall open{worker, process, call.sequence, {}, {}, {}};
+    OpenCall open{worker, process, call.sequence, {}, {}, {}, false};
     sync.token = ++tokens_;
     sync.worker = WorkerId(workers_[worker]->Name());
     sync.incarnation = Incarnation(workers_[worker]->Incarnation(process));
@@ -166,6 +167,10 @@ class World : public Surroundings {
         sync.handed_back.push_back({Ref(report->id), report->checkpoint});
       }
     }
+    const std::pair<std::string, int64_t> place{sync.incarnation.value(), sync.sequence};
+    std::pair<std::string, int64_t>& latest = heard_[worker];
+    open.stale = place <= latest;
+    latest = std::max(latest, place);
     open_[sync.token] = std::move(open);
     std::string held;
     for (const auto& device : sync.devices) {
@@ -205,7 +210,7 @@ class World : public Surroundings {
     };
     sync.failures.push_back({somebodys(), "cpu:0", FailureCause::kBadPoint, "", 1});
     sync.handed_back.push_back({somebodys(), std::make_shared<Checkpoint>(Checkpoint{"cpu", "made up"})});
-    open_[sync.token] = {workers_.size(), 0, sync.sequence, {}, {}, {}};
+    open_[sync.token] = {workers_.size(), 0, sync.sequence, {}, {}, {}, false};
     Say("lie");
     Apply(sync);
   }
@@ -336,6 +341,7 @@ class World : public Surroundings {
 
   // Persist, then reply: whatever a worker is told must be on disk.
   void CheckReply(const OpenCall& call, const core::SyncReply& reply) {
+    judge_.Require(!call.stale || !reply.status.ok(), StrCat("an outdated call of w", call.worker, " is served"));
     for (const core::Assignment& a : reply.assignments) {
       judge_.Require(disk_.WasStarted(Pair(a.id)), StrCat("a worker is told of attempt ", a.id.attempt.value(),
                                                           " of point ", a.id.point.value(), ", which is not on disk"));
@@ -372,6 +378,7 @@ class World : public Surroundings {
     ++coordinator_;
     core_.reset();
     open_.clear();
+    heard_.clear();
     commit_planned_ = full_ = false;
     disk_.Crash(static_cast<size_t>(chance_.Below(static_cast<int64_t>(disk_.Pending()) + 1)));
     Say("coordinator dies");
@@ -492,7 +499,8 @@ class World : public Surroundings {
   std::unique_ptr<core::Core> core_;  // null: no coordinator runs
   std::vector<std::unique_ptr<SimWorker>> workers_;
   std::map<core::Token, OpenCall> open_;
-  std::map<int64_t, std::set<int64_t>> known_;  // points by sweep
+  std::map<size_t, std::pair<std::string, int64_t>> heard_;  // the latest start and call of each worker
+  std::map<int64_t, std::set<int64_t>> known_;               // points by sweep
   std::map<int64_t, Attempt> acknowledged_;
   Duration jumped_{};
   core::Token tokens_ = 0;
