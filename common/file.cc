@@ -103,6 +103,12 @@ absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes) {
   return absl::OkStatus();
 }
 
+absl::Status SyncPath(const std::string& path) {
+  const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() < 0) return FromErrno(errno, StrCat("open ", path));
+  return fsync(fd.get()) == 0 ? absl::OkStatus() : FromErrno(errno, StrCat("sync ", path));
+}
+
 absl::Status MakeFolders(const std::string& path) {
   std::filesystem::path made;
   for (const auto& part : std::filesystem::path(path)) {

@@ -14,6 +14,9 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes 
 // Temp file in the same folder, write, fsync, rename, fsync of the folder: readers see the old or the new text.
 absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes);
 
+// fsync of a file or a folder.
+absl::Status SyncPath(const std::string& path);
+
 // Creates the folder and its parents, mode 0700 for those it makes.
 absl::Status MakeFolders(const std::string& path);
 

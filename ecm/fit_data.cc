@@ -66,4 +66,15 @@ FitData MakeFitData(const std::vector<Row>& rows, const std::string& weighting) 
   return data;
 }
 
+double PooledSpread(const std::vector<Row>& rows) {
+  double sum = 0;
+  int count = 0;
+  for (const Row& row : rows) {
+    if (row.sd < 0 || row.repeats < 2 || row.capacity <= 0) continue;
+    sum += row.sd * row.sd / row.capacity;
+    ++count;
+  }
+  return count > 0 && sum > 0 ? sum / count : 1;
+}
+
 }  // namespace capsweep::ecm

@@ -39,4 +39,7 @@ double RowWeight(const Row& row, const std::string& weighting, double median_cap
 // Of all rows, with the median of their own capacities.
 std::vector<double> RowWeights(const std::vector<Row>& rows, const std::string& weighting);
 
+// Pooled SD²/C of the rows that have a spread, in items; 1 without any, since counts scatter about as their root.
+double PooledSpread(const std::vector<Row>& rows);
+
 }  // namespace capsweep::ecm

@@ -28,14 +28,7 @@ Group TakeGroup(const std::vector<Measurement>& measurements) {
 // A single repeat says nothing of its scatter: all rows get that of the pooled SD²/C, so that a count of one small run
 // does not weigh as much as a mean of three.
 void PoolSpread(std::vector<Row>& rows) {
-  double sum = 0;
-  int count = 0;
-  for (const Row& row : rows) {
-    if (row.sd < 0 || row.repeats < 2 || row.capacity <= 0) continue;
-    sum += row.sd * row.sd / row.capacity;
-    ++count;
-  }
-  const double spread = count > 0 && sum > 0 ? sum / count : 1;
+  const double spread = PooledSpread(rows);
   for (Row& row : rows) row.sd = std::sqrt(spread * std::max(row.capacity, 1.0));
 }
 

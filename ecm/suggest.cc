@@ -130,18 +130,6 @@ class LinearForm : public Linear {
   double typical_ = 1, typical_slope_ = 1;
 };
 
-// Pooled SD²/C of the rows that have a spread; counts scatter about as their root without any.
-double PooledSpread(const std::vector<Row>& rows) {
-  double sum = 0;
-  int count = 0;
-  for (const Row& row : rows) {
-    if (row.sd < 0 || row.repeats < 2 || row.capacity <= 0) continue;
-    sum += row.sd * row.sd / row.capacity;
-    ++count;
-  }
-  return count > 0 && sum > 0 ? sum / count : 1;
-}
-
 using CellKey = std::tuple<double, double, double>;
 
 class Planner {

@@ -9,6 +9,7 @@
 #include <cstdio>
 
 #include "common/fail_point.h"
+#include "common/file.h"
 #include "common/status.h"
 #include "common/text.h"
 #include "coordinator/store/db.h"
@@ -18,16 +19,6 @@ namespace capsweep::store {
 namespace {
 
 constexpr int kPagesPerStep = 4096;
-
-absl::Status SyncOnePath(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) {
-    return FromErrno(errno, StrCat("open ", path));
-  }
-  const int failed = ::fsync(fd) == 0 ? 0 : errno;
-  ::close(fd);
-  return failed == 0 ? absl::OkStatus() : FromErrno(failed, StrCat("sync ", path));
-}
 
 absl::Status CopyPages(Database& from, Database& to) {
   sqlite3_backup* copy = sqlite3_backup_init(to.handle(), "main", from.handle(), "main");
@@ -87,7 +78,7 @@ absl::StatusOr<BackupReport> WriteCopy(Database& source, const std::string& part
 }  // namespace
 
 absl::Status MoveIntoPlace(const std::string& part, const std::string& target) {
-  RETURN_IF_ERROR(SyncOnePath(part));
+  RETURN_IF_ERROR(SyncPath(part));
   RETURN_IF_ERROR(Reach(FailPoint::kBackupSynced));
   int moved = ::renameat2(AT_FDCWD, part.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE);
   if (moved != 0 && (errno == EINVAL || errno == ENOSYS)) {  // a file system that cannot promise it
@@ -100,7 +91,7 @@ absl::Status MoveIntoPlace(const std::string& part, const std::string& target) {
     return errno == EEXIST ? Exists(target) : FromErrno(errno, StrCat("rename ", part, " to ", target));
   }
   RETURN_IF_ERROR(Reach(FailPoint::kBackupRenamed));
-  return SyncOnePath(FolderOf(target));
+  return SyncPath(FolderOf(target));
 }
 
 absl::StatusOr<BackupReport> BackUp(const std::string& path, const std::string& target) {

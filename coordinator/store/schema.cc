@@ -1,13 +1,11 @@
 #include "coordinator/store/schema.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <cstdio>
 #include <filesystem>
 #include <system_error>
 
 #include "common/fail_point.h"
+#include "common/file.h"
 #include "common/status.h"
 #include "common/text.h"
 #include "coordinator/store/inspect.h"
@@ -273,16 +271,6 @@ ALTER TABLE searches ADD COLUMN predicted REAL;                      -- items; N
 ALTER TABLE searches ADD COLUMN low REAL;                            -- its 95 % interval
 ALTER TABLE searches ADD COLUMN high REAL;
 )sql";
-
-absl::Status SyncPath(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) {
-    return FromErrno(errno, StrCat("open ", path));
-  }
-  const int failed = ::fsync(fd) == 0 ? 0 : errno;
-  ::close(fd);
-  return failed == 0 ? absl::OkStatus() : FromErrno(failed, StrCat("sync ", path));
-}
 
 // VACUUM INTO a temporary name, then rename: a kill leaves no half-written backup under the final name.
 absl::Status Backup(Database& db, const std::string& path, int version) {

@@ -14,8 +14,8 @@ workers=3
 port=17171
 
 if [ -z "${CAPSWEEP_CHAOS:-}" ]; then
-  for program in ip unshare nsenter; do
-    command -v "$program" >/dev/null || { echo "chaos: $program is missing: apt-get install iproute2 util-linux" >&2; exit 2; }
+  for program in ip unshare nsenter sqlite3; do
+    command -v "$program" >/dev/null || { echo "chaos: $program is missing: apt-get install iproute2 util-linux sqlite3" >&2; exit 2; }
   done
   as=()
   [ "$(id -u)" = 0 ] || as=(--user --map-root-user)
@@ -200,9 +200,7 @@ expect "accepted attempts" "$(ask chaos "SELECT COUNT(*) FROM attempts WHERE out
 expect "attempts still open" "$(ask chaos 'SELECT COUNT(*) FROM attempts WHERE ended_ms IS NULL')" 0
 expect "counts that differ from the quiet run" "$(diff <(ask quiet "$measures") <(ask chaos "$measures") | grep -c '^[<>]' || true)" 0
 expect "doctor" "$("$bin/capsweep" doctor "$folder/chaos.db" | tail -1)" healthy
-if command -v sqlite3 >/dev/null; then
-  expect "PRAGMA integrity_check" "$(sqlite3 "$folder/chaos.db" 'PRAGMA integrity_check')" ok
-fi
+expect "PRAGMA integrity_check" "$(sqlite3 "$folder/chaos.db" 'PRAGMA integrity_check')" ok
 for ((i = 0; i < 100; i++)); do [ -n "$(ours capsweep-trainer)" ] || break; sleep 0.1; done
 expect "trainers left running" "$(ours capsweep-trainer | wc -l)" 0
 echo "attempts: $(ask chaos "SELECT outcome || ' ' || COUNT(*) FROM attempts GROUP BY outcome" | tr '\n' ' ')"

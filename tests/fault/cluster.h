@@ -4,7 +4,6 @@
 
 #include <arpa/inet.h>
 #include <grpcpp/grpcpp.h>
-#include <sqlite3.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -32,6 +31,7 @@
 #include "gtest/gtest.h"
 #include "proto/convert.h"
 #include "tests/support/fake_result.h"
+#include "tests/support/read_database.h"
 
 namespace capsweep::fault {
 
@@ -41,22 +41,6 @@ using Environment = std::map<std::string, std::string>;
 
 inline std::string Binary(const char* name) {
   return StrCat(CAPSWEEP_BIN_DIR, "/", name);
-}
-
-// One column of a query straight from the file.
-inline std::vector<std::string> Read(const std::string& database, const std::string& sql) {
-  sqlite3* db = nullptr;
-  EXPECT_EQ(sqlite3_open_v2(database.c_str(), &db, SQLITE_OPEN_READWRITE, nullptr), SQLITE_OK);
-  sqlite3_stmt* statement = nullptr;
-  EXPECT_EQ(sqlite3_prepare_v2(db, sql.c_str(), -1, &statement, nullptr), SQLITE_OK) << sqlite3_errmsg(db);
-  std::vector<std::string> out;
-  while (sqlite3_step(statement) == SQLITE_ROW) {
-    const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement, 0));
-    out.emplace_back(text == nullptr ? "NULL" : text);
-  }
-  sqlite3_finalize(statement);
-  sqlite3_close(db);
-  return out;
 }
 
 // What must not depend on who trained a point, when, and how often it was interrupted.
@@ -126,20 +110,10 @@ class Cluster {
     v1::SubmitSweepRequest request;
     request.set_text(options_.sweep);
     request.set_file_name("fault.yaml");
-    const auto deadline = std::chrono::steady_clock::now() + seconds(60);
-    while (std::chrono::steady_clock::now() < deadline) {
-      Supervise();
+    CallUntilTaken([&](grpc::ClientContext& context) {
       v1::SubmitSweepResponse response;
-      grpc::ClientContext context;
-      context.set_deadline(std::chrono::system_clock::now() + seconds(2));
-      const grpc::Status status = Sweeps()->SubmitSweep(&context, request, &response);
-      if (status.ok()) return;
-      ASSERT_TRUE(status.error_code() == grpc::StatusCode::UNAVAILABLE ||
-                  status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED)
-          << status.error_message();
-      std::this_thread::sleep_for(milliseconds(20));
-    }
-    FAIL() << "the sweep was never taken";
+      return Sweeps()->SubmitSweep(&context, request, &response);
+    });
   }
 
   void ChangeUntilTaken(bool pause) {
@@ -150,20 +124,10 @@ class Cluster {
     v1::ChangeSweepRequest request;
     request.set_sweep("fault");
     request.set_verb(verb);
-    const auto deadline = std::chrono::steady_clock::now() + seconds(60);
-    while (std::chrono::steady_clock::now() < deadline) {
-      Supervise();
+    CallUntilTaken([&](grpc::ClientContext& context) {
       v1::ChangeSweepResponse response;
-      grpc::ClientContext context;
-      context.set_deadline(std::chrono::system_clock::now() + seconds(2));
-      const grpc::Status status = Sweeps()->ChangeSweep(&context, request, &response);
-      if (status.ok()) return;
-      ASSERT_TRUE(status.error_code() == grpc::StatusCode::UNAVAILABLE ||
-                  status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED)
-          << status.error_message();
-      std::this_thread::sleep_for(milliseconds(20));
-    }
-    FAIL() << "the change was never taken";
+      return Sweeps()->ChangeSweep(&context, request, &response);
+    });
   }
 
   // Number of done points, or nothing while the coordinator is away.
@@ -286,6 +250,24 @@ class Cluster {
   }
 
  private:
+  // A call that is made again while the coordinator is away.
+  template <typename Call>
+  void CallUntilTaken(const Call& call) {
+    const auto deadline = std::chrono::steady_clock::now() + seconds(60);
+    while (std::chrono::steady_clock::now() < deadline) {
+      Supervise();
+      grpc::ClientContext context;
+      context.set_deadline(std::chrono::system_clock::now() + seconds(2));
+      const grpc::Status status = call(context);
+      if (status.ok()) return;
+      ASSERT_TRUE(status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+                  status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED)
+          << status.error_message();
+      std::this_thread::sleep_for(milliseconds(20));
+    }
+    FAIL() << "the call was never taken";
+  }
+
   // By itself, by the test, or told to stop before it could listen.
   static bool IsOrderly(std::optional<int> code) { return code == 0 || code == 128 + SIGKILL || code == 128 + SIGTERM; }
   void Start(size_t i) {

@@ -72,6 +72,14 @@ class DiskTest : public ::testing::Test {
   static PointSpec PointOf(int64_t id) { return MakePoint(1, static_cast<uint64_t>(id)); }
   static std::shared_ptr<PointResult> ResultOf(int64_t id) { return MakeResult(PointOf(id), id % 90); }
 
+  // An empty folder on a sound disk, then Prepare.
+  void StartAnew() {
+    std::filesystem::remove_all(folder_.path());
+    std::filesystem::create_directories(folder_.path());
+    disk_.Reset();
+    Prepare();
+  }
+
   void Prepare() {
     TestStore store(path_);
     store.Add(MakeSweep("s"), MakePoints(1, kPoints));
@@ -108,10 +116,7 @@ TEST_F(DiskTest, PowerLostAtAnyOperationAcknowledgedResultsAreThere) {
   std::mt19937_64 random(11);
   int images = 0;
   for (int round = 0; round < ScaledBySeeds(5); ++round) {
-    std::filesystem::remove_all(folder_.path());
-    std::filesystem::create_directories(folder_.path());
-    disk_.Reset();
-    Prepare();
+    StartAnew();
     Word word;
     std::vector<core::Ticket> acknowledged;
     {
@@ -157,10 +162,7 @@ TEST_F(DiskTest, FullForAWhileAtAnyWriteNothingIsLostAndItGoesOnByItself) {
   std::mt19937_64 random(3);
   int hurt = 0;
   for (int round = 0; round < ScaledBySeeds(20); ++round) {
-    std::filesystem::remove_all(folder_.path());
-    std::filesystem::create_directories(folder_.path());
-    disk_.Reset();
-    Prepare();
+    StartAnew();
     Word word;
     TestStore store(path_, word.MakeOptions());
     const int64_t from = disk_.operations() + 1 + static_cast<int64_t>(random() % 150);
@@ -190,10 +192,7 @@ TEST_F(DiskTest, AFailedSyncEndsTheCoordinatorAndWhatWasAcknowledgedStays) {
   std::mt19937_64 random(4);
   int struck = 0;
   for (int round = 0; round < ScaledBySeeds(20); ++round) {
-    std::filesystem::remove_all(folder_.path());
-    std::filesystem::create_directories(folder_.path());
-    disk_.Reset();
-    Prepare();
+    StartAnew();
     Word word;
     int syncs = static_cast<int>(random() % 20);
     {
@@ -219,10 +218,7 @@ TEST_F(DiskTest, AFailedSyncEndsTheCoordinatorAndWhatWasAcknowledgedStays) {
 TEST_F(DiskTest, AFailedReadLosesNothing) {
   std::mt19937_64 random(6);
   for (int round = 0; round < ScaledBySeeds(20); ++round) {
-    std::filesystem::remove_all(folder_.path());
-    std::filesystem::create_directories(folder_.path());
-    disk_.Reset();
-    Prepare();
+    StartAnew();
     Word word;
     std::atomic<int> reads{static_cast<int>(random() % 60)};
     {

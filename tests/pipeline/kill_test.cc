@@ -2,7 +2,6 @@
 // test may take. Promise: every point ends with exactly one result, the one an undisturbed run gives, and nothing is
 // left running. The trainer is tests/support/fake_trainer.cc, whose results are a function of the point.
 #include <grpcpp/grpcpp.h>
-#include <sqlite3.h>
 #include <unistd.h>
 
 #include <array>
@@ -24,6 +23,7 @@
 #include "common/text.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/read_database.h"
 
 namespace capsweep {
 namespace {
@@ -221,22 +221,6 @@ class Cluster {
   std::optional<Subprocess> coordinator_;
   std::array<std::optional<Subprocess>, 2> workers_;
 };
-
-// One column of a query straight from the file.
-std::vector<std::string> Read(const std::string& database, const char* sql) {
-  sqlite3* db = nullptr;
-  EXPECT_EQ(sqlite3_open_v2(database.c_str(), &db, SQLITE_OPEN_READWRITE, nullptr), SQLITE_OK);
-  sqlite3_stmt* statement = nullptr;
-  EXPECT_EQ(sqlite3_prepare_v2(db, sql, -1, &statement, nullptr), SQLITE_OK) << sqlite3_errmsg(db);
-  std::vector<std::string> out;
-  while (sqlite3_step(statement) == SQLITE_ROW) {
-    const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement, 0));
-    out.emplace_back(text == nullptr ? "NULL" : text);
-  }
-  sqlite3_finalize(statement);
-  sqlite3_close(db);
-  return out;
-}
 
 // What must not depend on who trained a point, when, and how often it was interrupted.
 constexpr char kMeasures[] =

@@ -5,27 +5,14 @@
 
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
-#include "cli/app.h"
 #include "common/text.h"
+#include "tests/support/call_cli.h"
 
 namespace capsweep::cli {
 namespace {
 
 using ::testing::HasSubstr;
-
-struct Answer {
-  int code = 0;
-  std::string out, err;
-};
-
-Answer Call(std::vector<std::string> arguments) {
-  std::ostringstream out, err;
-  Console console{out, err};
-  const int code = RunCommandLine(arguments, console);
-  return {code, out.str(), err.str()};
-}
 
 class SuggestPipelineTest : public ::testing::Test {
  protected:

@@ -5,30 +5,18 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "cli/app.h"
 #include "cli/local_worker.h"
 #include "cli/source.h"
 #include "common/text.h"
 #include "coordinator/store/store.h"
+#include "tests/support/call_cli.h"
 
 namespace capsweep::cli {
 namespace {
 
 using ::testing::HasSubstr;
-
-struct Answer {
-  int code = 0;
-  std::string out, err;
-};
-
-Answer Call(const std::vector<std::string>& arguments) {
-  std::ostringstream out, err;
-  Console console{out, err};
-  const int code = RunCommandLine(arguments, console);
-  return {code, out.str(), err.str()};
-}
 
 // A folder of its own as the current one, with the variables that choose a database unset.
 class ArgumentsTest : public ::testing::Test {

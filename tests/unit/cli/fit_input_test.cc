@@ -5,20 +5,15 @@
 
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "cli/app.h"
 #include "common/text.h"
+#include "tests/support/call_cli.h"
 
 namespace capsweep::cli {
 namespace {
 
 using ::testing::HasSubstr;
-
-struct Answer {
-  int code = 0;
-  std::string out, err;
-};
 
 class FitInputTest : public ::testing::Test {
  protected:
@@ -33,12 +28,7 @@ class FitInputTest : public ::testing::Test {
     std::ofstream(path_) << csv;
     std::vector<std::string> arguments = {verb, "--csv", path_, "--bootstrap", "0"};
     arguments.insert(arguments.end(), more.begin(), more.end());
-    std::ostringstream out, err;
-    Console console{out, err};
-    Answer answer;
-    answer.code = RunCommandLine(arguments, console);
-    answer.out = out.str();
-    answer.err = err.str();
+    Answer answer = cli::Call(arguments);
     for (size_t at = 0; (at = answer.out.find("\n  ", at)) != std::string::npos;) answer.out.replace(at, 3, " ");
     return answer;
   }

@@ -6,17 +6,15 @@
 
 #include <atomic>
 #include <fstream>
-#include <sstream>
 #include <string>
 
-#include "cli/app.h"
-#include "cli/console.h"
 #include "common/file.h"
 #include "common/security/certificates.h"
 #include "common/security/secret_file.h"
 #include "common/security/tokens.h"
 #include "coordinator/service/server.h"
 #include "proto/client_security.h"
+#include "tests/support/call_cli.h"
 #include "tests/support/coordinator_harness.h"
 #include "tests/support/https_client.h"
 
@@ -35,13 +33,10 @@ class MovedClock : public Clock {
 
 inline int RunCapsweep(const std::vector<std::string>& arguments, std::string* out = nullptr,
                        std::string* err = nullptr) {
-  std::istringstream in;
-  std::ostringstream out_stream, err_stream;
-  cli::Console console{.out = out_stream, .err = err_stream};
-  const int code = cli::RunCommandLine(arguments, console);
-  if (out != nullptr) *out = out_stream.str();
-  if (err != nullptr) *err = err_stream.str();
-  return code;
+  const cli::Answer answer = cli::Call(arguments);
+  if (out != nullptr) *out = answer.out;
+  if (err != nullptr) *err = answer.err;
+  return answer.code;
 }
 
 class SecureCoordinator {
