@@ -1,6 +1,7 @@
 // capsweep analyze.
 #include <memory>
 
+#include "cli/adaptive_replay.h"
 #include "cli/analysis/analysis.h"
 #include "cli/analysis_data.h"
 #include "cli/app.h"
@@ -44,6 +45,11 @@ absl::StatusOr<std::string> Answer(const AnalyzeArguments& options, Source& sour
     const MinnetAnalysis analysis = AnalyzeMinnet(rows);
     return json ? MinnetJson(analysis) : MinnetText(analysis);
   }
+  if (options.of == "adaptive") {
+    if (measure != "adaptive") return cannot(StrCat("has measure ", measure, ", so it has no rounds"));
+    ASSIGN_OR_RETURN(const AdaptiveAnalysis analysis, ReplayAdaptive(source, options.sweep));
+    return json ? AdaptiveJson(analysis) : AdaptiveText(analysis);
+  }
   if (options.of == "families") {
     const FamiliesAnalysis analysis = AnalyzeFamilies(rows);
     if (analysis.families.size() < 2) return cannot("has one family of models");
@@ -70,13 +76,14 @@ absl::StatusOr<int> Analyze(const AnalyzeArguments& options, Console& console) {
 
 void AddAnalyzeVerb(Verbs& verbs) {
   auto options = std::make_shared<AnalyzeArguments>();
-  CLI::App* verb = verbs.Add("analyze", "Bits per parameter, associative memory, least networks or families of a sweep",
-                             "capsweep analyze bits-per-parameter --of bits --db sweep.db");
+  CLI::App* verb =
+      verbs.Add("analyze", "Bits per parameter, associative memory, least networks, families or rounds of a sweep",
+                "capsweep analyze bits-per-parameter --of bits --db sweep.db");
   verb->add_option("sweep", options->sweep, "The sweep's name")->type_name("SWEEP")->required();
-  verb->add_option("--of", options->of, "bits, assoc, minnet or families")
+  verb->add_option("--of", options->of, "bits, assoc, minnet, families or adaptive")
       ->type_name("WHAT")
       ->required()
-      ->check(CLI::IsMember({"bits", "assoc", "minnet", "families"}));
+      ->check(CLI::IsMember({"bits", "assoc", "minnet", "families", "adaptive"}));
   verb->add_option("--sigma2", options->assoc.sigma2, "assoc: limit of the mean square gap")->type_name("NATS2");
   verb->add_option("--window", options->assoc.window, "assoc: evaluations over which the gap is averaged")
       ->type_name("N")

@@ -6,6 +6,7 @@
 #include <set>
 #include <tuple>
 
+#include "cli/adaptive_replay.h"
 #include "cli/analysis/rows.h"
 #include "cli/analysis_data.h"
 #include "cli/measurements.h"
@@ -203,6 +204,9 @@ absl::StatusOr<figures::FigureData> ReadFigureData(Source& source, const FigureR
     data.bits = AnalyzeBits(rows);
     if (data.measure == "minnet") data.minnet = AnalyzeMinnet(rows);
     data.families = AnalyzeFamilies(rows);
+  }
+  if ((needs & figures::kNeedRounds) != 0 && data.measure == "adaptive") {
+    ASSIGN_OR_RETURN(data.adaptive, ReplayAdaptive(source, request.sweep));
   }
   if ((needs & figures::kNeedLosses) != 0) RETURN_IF_ERROR(AddAssoc(source, rows, data));
   data.measurements = std::move(points.measurements);

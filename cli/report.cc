@@ -12,6 +12,7 @@
 #include "cli/fit_options.h"
 #include "cli/report_page.h"
 #include "cli/source.h"
+#include "cli/table.h"
 #include "common/build_info.h"
 #include "common/clock.h"
 #include "common/file.h"
@@ -47,19 +48,6 @@ absl::Status CheckOut(const std::string& path) {
     return absl::PermissionDeniedError(StrCat("report file '", path, "': the folder cannot be written"));
   }
   return figures::CheckGnuplot();
-}
-
-std::string TextOf(const store::Cell& cell) {
-  const auto* text = std::get_if<std::string>(&cell);
-  return text == nullptr ? "" : *text;
-}
-int64_t WholeOf(const store::Cell& cell) {
-  const auto* whole = std::get_if<int64_t>(&cell);
-  return whole == nullptr ? 0 : *whole;
-}
-double RealOf(const store::Cell& cell) {
-  const auto* real = std::get_if<double>(&cell);
-  return real == nullptr ? static_cast<double>(WholeOf(cell)) : *real;
 }
 
 std::string NowText() {

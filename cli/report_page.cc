@@ -32,6 +32,7 @@ std::optional<AnalysisView> ViewOf(const figures::FigureData& data, Topic topic)
   if (topic == Topic::kAssoc && data.assoc) return AssocView(*data.assoc);
   if (topic == Topic::kMinnet && data.minnet) return MinnetView(*data.minnet);
   if (topic == Topic::kFamilies && data.families) return FamiliesView(*data.families);
+  if (topic == Topic::kAdaptive && data.adaptive) return AdaptiveView(*data.adaptive);
   return std::nullopt;
 }
 
@@ -253,7 +254,7 @@ std::vector<std::string> MissingSentences(const ReportFacts& facts, const figure
         " runs ended with their budget, and no architecture was trained with a second one: how much more they would "
         "memorize is not known."));
   }
-  if (data.libraries.empty()) {
+  if (data.libraries.empty() && !data.adaptive) {
     sentences.emplace_back(
         "This sweep measured no MLS, the largest library that is memorized whole: a sweep with `measure: mls` in the "
         "same "

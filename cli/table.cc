@@ -153,6 +153,19 @@ std::string JsonCell(const store::Cell& cell, bool boolean) {
   return out;
 }
 
+std::string TextOf(const store::Cell& cell) {
+  const auto* text = std::get_if<std::string>(&cell);
+  return text == nullptr ? "" : *text;
+}
+int64_t WholeOf(const store::Cell& cell) {
+  const auto* whole = std::get_if<int64_t>(&cell);
+  return whole == nullptr ? 0 : *whole;
+}
+double RealOf(const store::Cell& cell) {
+  const auto* real = std::get_if<double>(&cell);
+  return real == nullptr ? static_cast<double>(WholeOf(cell)) : *real;
+}
+
 std::string CsvField(std::string_view text) {
   std::string out;
   AppendCsvField(out, text);

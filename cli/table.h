@@ -24,6 +24,11 @@ std::string JsonNumber(double value);
 std::string JsonString(std::string_view text);
 std::string JsonCell(const store::Cell& cell, bool boolean);
 
+// What a cell holds; "" or 0 where it holds something else.
+std::string TextOf(const store::Cell& cell);
+int64_t WholeOf(const store::Cell& cell);
+double RealOf(const store::Cell& cell);  // of a whole number too
+
 // One field of a CSV line: quoted if it holds a comma, a quote or a line break.
 std::string CsvField(std::string_view text);
 

@@ -126,12 +126,40 @@ AnalysisView FamiliesView(const FamiliesAnalysis& analysis);
 std::string FamiliesText(const FamiliesAnalysis& analysis);
 std::string FamiliesJson(const FamiliesAnalysis& analysis);
 
+// How the prediction of an adaptive sweep became surer, round by round. A round ends when all its points have.
+struct AdaptiveAnalysis {
+  std::string target;       // what is predicted, in the words of the sweep file
+  bool by_seconds = false;  // the budget is in seconds of training, else in points
+  double budget = 0;
+  double stop_at = 0;                         // half of the interval over the prediction; 0 = none
+  std::string why_ended;                      // "" = it goes on
+  int64_t heads = 0, width = 0, seq_len = 0;  // of the prediction; 0 until there is one
+  struct Round {
+    double spent = 0;               // with those before, in units of the budget
+    int64_t points = 0, cells = 0;  // measured so far
+    std::string unfitted;           // not empty: why nothing was predicted; NaN below then
+    double predicted = std::numeric_limits<double>::quiet_NaN();
+    double low = std::numeric_limits<double>::quiet_NaN(), high = std::numeric_limits<double>::quiet_NaN();
+    double Width() const { return (high - low) / 2 / predicted; }  // of half the interval, relative
+  };
+  std::vector<Round> rounds;
+  struct Cell {
+    int64_t heads = 0, width = 0, seq_len = 0;
+    int first = 0, later = 0;  // runs of the first round, and of those after it
+    bool target = false;       // what is predicted; it is never trained
+  };
+  std::vector<Cell> cells;  // of the grid
+};
+AnalysisView AdaptiveView(const AdaptiveAnalysis& analysis);
+std::string AdaptiveText(const AdaptiveAnalysis& analysis);
+std::string AdaptiveJson(const AdaptiveAnalysis& analysis);
+
 // What a sweep can be asked, beside its capacities.
-enum class Topic { kCapacity, kBits, kAssoc, kMinnet, kFamilies };
+enum class Topic { kCapacity, kAdaptive, kBits, kAssoc, kMinnet, kFamilies };
 // The questions that a sweep answers, in the order of a report; never empty. A search for least networks answers that
-// alone. Bits: several libraries of some architecture (three or more). Associative memory: held-out losses of an `lm`
-// sweep. Families: two or more. Capacity: searches for it, recipes with three or more pairs of heads and width, or
-// nothing else. `largest_recipe`: the largest number of such pairs.
+// alone; an adaptive sweep its prediction and capacities. Bits: several libraries of some architecture (three or more).
+// Associative memory: held-out losses of an `lm` sweep. Families: two or more. Capacity: searches for it, recipes with
+// three or more pairs of heads and width, or nothing else. `largest_recipe`: the largest number of such pairs.
 std::vector<Topic> TopicsOf(const std::string& measure, const std::vector<ResultRow>& rows, size_t largest_recipe);
 // "bits", "assoc", …: as in `analyze --of`; "" for capacity.
 const char* TopicWord(Topic topic);

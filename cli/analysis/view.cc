@@ -35,6 +35,7 @@ std::string ViewText(const AnalysisView& view) {
 
 std::vector<Topic> TopicsOf(const std::string& measure, const std::vector<ResultRow>& rows, size_t largest_recipe) {
   if (measure == "minnet") return {Topic::kMinnet};
+  if (measure == "adaptive") return {Topic::kAdaptive, Topic::kCapacity};
   std::vector<Topic> topics;
   const bool heldout = std::any_of(rows.begin(), rows.end(), [](const ResultRow& row) {
     return row.mode == "lm" && std::isfinite(row.heldout_loss);
@@ -55,6 +56,8 @@ const char* TopicWord(Topic topic) {
   switch (topic) {
     case Topic::kCapacity:
       return "";
+    case Topic::kAdaptive:
+      return "adaptive";
     case Topic::kBits:
       return "bits";
     case Topic::kAssoc:
@@ -71,6 +74,8 @@ const char* TopicTitle(Topic topic) {
   switch (topic) {
     case Topic::kCapacity:
       return "Capacity";
+    case Topic::kAdaptive:
+      return "Prediction by rounds";
     case Topic::kBits:
       return "Bits per parameter";
     case Topic::kAssoc:

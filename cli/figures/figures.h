@@ -70,6 +70,7 @@ struct FigureData {
   std::vector<LossCurve> losses;
   std::optional<cli::MinnetAnalysis> minnet;
   std::optional<cli::FamiliesAnalysis> families;
+  std::optional<cli::AdaptiveAnalysis> adaptive;
   int64_t seq_len = 0;  // where a figure shows one sequence length; 0: the largest
 };
 
@@ -81,6 +82,7 @@ enum Need : unsigned {
   kNeedLibraries = 8,
   kNeedAnalyses = 16,  // of bits, least networks and families
   kNeedLosses = 32,    // the analysis of associative memories, and its curves
+  kNeedRounds = 64,    // those of an adaptive sweep
 };
 
 struct FigureKind {
@@ -111,6 +113,8 @@ absl::StatusOr<Chart> BudgetFigure(const FigureData& data);
 absl::StatusOr<Chart> CurvesFigure(const FigureData& data);
 absl::StatusOr<Chart> ParametersFigure(const FigureData& data);
 absl::StatusOr<Chart> MemoryFigure(const FigureData& data);
+absl::StatusOr<Chart> PredictionFigure(const FigureData& data);
+absl::StatusOr<Chart> ChosenFigure(const FigureData& data);
 absl::StatusOr<Chart> FamiliesFigure(const FigureData& data);
 absl::StatusOr<Chart> BitsFigure(const FigureData& data);
 absl::StatusOr<Chart> LossesFigure(const FigureData& data);

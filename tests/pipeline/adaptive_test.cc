@@ -7,25 +7,14 @@
 #include <fstream>
 #include <sstream>
 
-#include "cli/app.h"
 #include "common/text.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/call_cli.h"
 
 namespace capsweep::cli {
 namespace {
 
 using ::testing::HasSubstr;
-
-struct Answer {
-  int code = 0;
-  std::string out, err;
-};
-
-Answer Call(std::vector<std::string> arguments) {
-  std::ostringstream out, err;
-  Console console{out, err};
-  const int code = RunCommandLine(arguments, console);
-  return {code, out.str(), err.str()};
-}
 
 TEST(AdaptivePipelineTest, ARunEndsWithThePredictionAndIsAnsweredFromTheFileAfterwards) {
   const std::string folder = StrCat(::testing::TempDir(), "/adaptive_", getpid());
@@ -51,6 +40,25 @@ TEST(AdaptivePipelineTest, ARunEndsWithThePredictionAndIsAnsweredFromTheFileAfte
   EXPECT_EQ(again.out, first.out);
   EXPECT_THAT(Call({"status", "small", "--db", database}).out, HasSubstr("small: budget used; the interval reached"));
   EXPECT_EQ(Call({"query", "SELECT count(*) AS n FROM v_results", "--db", database, "--format", "csv"}).out, "n\n20\n");
+  // Worked out again from the results, the rounds end where the run ended.
+  const Answer rounds = Call({"analyze", "small", "--of", "adaptive", "--db", database, "--format", "json"});
+  ASSERT_EQ(rounds.code, 0) << rounds.err;
+  const auto json = nlohmann::json::parse(rounds.out);
+  EXPECT_EQ(json["rounds"].back()["spent"], 20);
+  EXPECT_EQ(json["rounds"].back()["points"], 20);
+  EXPECT_THAT(json["ended"].get<std::string>(), HasSubstr("budget used"));
+  EXPECT_THAT(
+      Call({"query", "SELECT rounds || ' ' || predicted AS it FROM v_searches", "--db", database, "--format", "csv"})
+          .out,
+      HasSubstr(StrCat("it\n", json["rounds"].size(), " ")));
+  const Answer stored = Call({"query", "SELECT predicted FROM v_searches", "--db", database, "--format", "json"});
+  EXPECT_EQ(nlohmann::json::parse(stored.out)[0]["predicted"], json["rounds"].back()["predicted"]);
+  const Answer report = Call({"report", "small", "--db", database, "--out", StrCat(folder, "/r.html")});
+  ASSERT_EQ(report.code, 0) << report.err;
+  std::stringstream page;
+  page << std::ifstream(StrCat(folder, "/r.html")).rdbuf();
+  EXPECT_THAT(page.str(), HasSubstr("Prediction by rounds"));
+  EXPECT_THAT(page.str(), HasSubstr("Figure 1: "));
   std::filesystem::remove_all(folder);
 }
 

@@ -272,5 +272,37 @@ TEST(FamiliesFigureTest, BothFamiliesInEveryPanelAndWhetherTheyAreEqual) {
   EXPECT_THAT(std::string(FamiliesFigure(data).status().message()), HasSubstr("one family"));
 }
 
+TEST(AdaptiveFiguresTest, RoundsWithTheirIntervalsAndTheCellsByWhatBecameOfThem) {
+  cli::AdaptiveAnalysis analysis{.target = "heads 4, width 24, seq_len 8", .budget = 20, .stop_at = 0.05};
+  analysis.heads = 4;
+  analysis.width = 24;
+  analysis.seq_len = 8;
+  analysis.rounds = {{.spent = 6, .points = 6, .cells = 5, .unfitted = "too few"},
+                     {.spent = 10, .points = 9, .cells = 6, .predicted = 1000, .low = 800, .high = 1200},
+                     {.spent = 20, .points = 19, .cells = 8, .predicted = 1100, .low = 1045, .high = 1155}};
+  analysis.cells = {{1, 8, 8, 2, 0}, {2, 8, 8, 1, 1}, {3, 8, 8, 0, 2}, {1, 16, 8, 0, 0}, {1, 8, 16, 1, 0}};
+  FigureData data{.sweep = "s", .measure = "adaptive"};
+  data.adaptive = analysis;
+  const auto chart = PredictionFigure(data);
+  ASSERT_TRUE(chart.ok()) << chart.status();
+  ASSERT_EQ(chart->panels.size(), 2U);
+  ASSERT_EQ(Named(chart->panels[0], "95 % interval").points.size(), 2U);
+  EXPECT_EQ(Named(chart->panels[0], "95 % interval").points[1].high, 1155);
+  EXPECT_NEAR(Named(chart->panels[1], "half of the interval").points[0].y, 20, 1e-9);
+  EXPECT_NEAR(Named(chart->panels[1], "stop_at 5 %").points[1].y, 5, 1e-9);
+  EXPECT_THAT(chart->notes, Contains(HasSubstr("After 1 round nothing could be fitted")));
+  const auto chosen = ChosenFigure(data);
+  ASSERT_TRUE(chosen.ok()) << chosen.status();
+  ASSERT_EQ(chosen->panels.size(), 2U);  // lengths 8 and 16
+  const Panel& panel = chosen->panels[0];
+  EXPECT_EQ(Named(panel, "first round only").points.size(), 1U);
+  EXPECT_EQ(Named(panel, "later, 1 run").points[0].y, 2);
+  EXPECT_EQ(Named(panel, "later, 2 or more").points[0].y, 3);
+  EXPECT_EQ(Named(panel, "not trained").points[0].x, 16);
+  EXPECT_EQ(Named(panel, "what is predicted").points[0].y, 4);  // outside the grid
+  EXPECT_FALSE(HasSeries(chosen->panels[1], "what is predicted"));
+  EXPECT_FALSE(PredictionFigure({.sweep = "s", .measure = "grid"}).ok());
+}
+
 }  // namespace
 }  // namespace capsweep::figures

@@ -198,11 +198,43 @@ TEST(FamiliesAnalysisTest, MeansAtEachLengthAndWhetherSizesAreEqual) {
   EXPECT_TRUE(nlohmann::json::parse(FamiliesJson(uneven))["cells"][5]["capacity_sd"].is_null());
 }
 
+AdaptiveAnalysis TwoRounds() {
+  AdaptiveAnalysis analysis{.target = "heads 4, width 24, seq_len 8", .budget = 20, .stop_at = 0.05};
+  analysis.rounds = {{.spent = 6, .points = 6, .cells = 5, .unfitted = "two lengths are missing"},
+                     {.spent = 10, .points = 9, .cells = 6, .predicted = 1000, .low = 800, .high = 1200},
+                     {.spent = 20, .points = 19, .cells = 8, .predicted = 1100, .low = 1045, .high = 1155}};
+  analysis.cells = {{1, 8, 8, 2, 0}, {2, 8, 8, 0, 3}, {3, 8, 8, 0, 0}};
+  return analysis;
+}
+
+TEST(AdaptiveAnalysisTest, SaysHowTheIntervalShrankAndWhatItTook) {
+  AdaptiveAnalysis analysis = TwoRounds();
+  analysis.why_ended = "budget used";
+  const AnalysisView view = AdaptiveView(analysis);
+  ASSERT_EQ(view.rows.size(), 3U);
+  EXPECT_EQ(view.rows[0][4], "no fit");
+  EXPECT_EQ(view.rows[2].back(), "5.0 %");
+  const std::string text = AdaptiveText(analysis);
+  EXPECT_THAT(text, HasSubstr("1100 items, 95 % interval 1045 to 1155"));
+  std::string findings;
+  for (const std::string& sentence : view.findings) findings += sentence + "\n";
+  EXPECT_THAT(findings, HasSubstr("The first prediction, after 10 points, was 1000 items, 20.0 % to either side; the "
+                                  "rounds since took 10 points."));
+  EXPECT_THAT(findings, HasSubstr("Spent: 20 points of 20 points, on 2 of the grid's 3 cells."));
+  EXPECT_THAT(findings, HasSubstr("It ended: budget used."));
+  const auto json = nlohmann::json::parse(AdaptiveJson(analysis));
+  EXPECT_EQ(json["rounds"][0]["unfitted"], "two lengths are missing");
+  EXPECT_FALSE(json["rounds"][0].contains("predicted"));
+  EXPECT_EQ(json["cells"].size(), 2U);
+  EXPECT_THAT(AdaptiveText({.target = "it", .budget = 3}), HasSubstr("The first round is not measured yet"));
+}
+
 TEST(TopicsTest, WhatASweepHoldsDecides) {
   using ::testing::ElementsAre;
   const std::vector<ResultRow> one = {FamilyRow("xt", 8, 100, 10)};
   EXPECT_THAT(TopicsOf("grid", one, 1), ElementsAre(Topic::kCapacity));  // never nothing
   EXPECT_THAT(TopicsOf("minnet", one, 9), ElementsAre(Topic::kMinnet));
+  EXPECT_THAT(TopicsOf("adaptive", one, 1), ElementsAre(Topic::kAdaptive, Topic::kCapacity));
   std::vector<ResultRow> rows = one;
   rows.push_back(FamilyRow("mlp", 8, 100, 10));
   EXPECT_THAT(TopicsOf("grid", rows, 1), ElementsAre(Topic::kFamilies));

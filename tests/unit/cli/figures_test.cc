@@ -56,7 +56,7 @@ TEST(FigureKindsTest, NamesAreUniqueAndFound) {
     EXPECT_TRUE(names.insert(kind.name).second) << kind.name;
     EXPECT_EQ(FindFigure(kind.name), &kind);
   }
-  EXPECT_EQ(names.size(), 19U);
+  EXPECT_EQ(names.size(), 21U);
   EXPECT_EQ(FindFigure("pie"), nullptr);
 }
 

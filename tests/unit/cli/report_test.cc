@@ -8,7 +8,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <set>
-#include <sstream>
 
 #include "cli/app.h"
 #include "cli/html.h"
@@ -16,6 +15,7 @@
 #include "common/file.h"
 #include "common/param_count.h"
 #include "common/text.h"
+#include "tests/support/call_cli.h"
 #include "tests/support/coordinator_harness.h"
 #include "tests/unit/cli/html_reader.h"
 #include "tests/unit/cli/synthetic_sweep.h"
@@ -200,18 +200,6 @@ TEST(MissingSentencesTest, NamesWhatWasNotMeasured) {
 }
 
 // ---- the verb
-
-struct Answer {
-  int code = 0;
-  std::string out, err;
-};
-
-Answer Call(const std::vector<std::string>& arguments) {
-  std::ostringstream out, err;
-  Console console{out, err};
-  const int code = RunCommandLine(arguments, console);
-  return {code, out.str(), err.str()};
-}
 
 class ReportVerbTest : public ::testing::Test {
  protected:
@@ -445,7 +433,7 @@ TEST_F(LeastNetworkReportTest, WhereNoneMemorizedItSaysSo) {
 
 TEST_F(ReportVerbTest, AnalysesThatDoNotFitNameThoseThatDo) {
   MakeDatabase("known");
-  for (const char* of : {"minnet", "families", "assoc"}) {
+  for (const char* of : {"minnet", "families", "assoc", "adaptive"}) {
     const Answer answer = Call({"analyze", "known", "--of", of, "--db", Database()});
     EXPECT_EQ(answer.code, 2) << of;
     EXPECT_THAT(answer.err, AllOf(HasSubstr("sweep known "), HasSubstr("`capsweep fit` fits it"))) << of;
@@ -468,8 +456,8 @@ TEST_F(ReportVerbTest, OneCellAndFullLibrariesAreReportedAsSuch) {
 
 TEST_F(ReportVerbTest, EveryKindIsDrawnOrSaysWhyNot) {
   MakeDatabase("known");
-  const std::set<std::string> impossible = {"freeze", "batch",   "budget",    "mls",  "families",
-                                            "losses", "balance", "distances", "bits", "minnet"};
+  const std::set<std::string> impossible = {"freeze",  "batch",     "budget", "mls",    "families",   "losses",
+                                            "balance", "distances", "bits",   "minnet", "prediction", "chosen"};
   for (const figures::FigureKind& kind : figures::FigureKinds()) {
     const std::string out = folder_.File(StrCat(kind.name, ".svg"));
     const Answer answer =
