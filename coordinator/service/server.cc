@@ -17,6 +17,7 @@
 #include "coordinator/service/http/router.h"
 #include "coordinator/service/security/access.h"
 #include "coordinator/service/security/audit.h"
+#include "coordinator/service/security/handshake_watch.h"
 #include "coordinator/service/sweep_service.h"
 #include "coordinator/service/user_verbs.h"
 #include "coordinator/service/worker_service.h"
@@ -69,6 +70,7 @@ struct Server::Impl {
   Engine* const engine;
   AuditLog audit;
   std::unique_ptr<Access> access;
+  std::unique_ptr<HandshakeWatch> handshakes;
   ListenAddress address;
   int port = 0;
   std::unique_ptr<UserVerbs> verbs;
@@ -92,6 +94,11 @@ absl::Status Server::Impl::StartGrpc(const ServerOptions& options, const Transpo
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   SetLimits(builder);
+  handshakes = std::make_unique<HandshakeWatch>([door = access.get()](const std::string& reason) {
+    door->Unheard(
+        StrCat("TLS handshake: ", reason), "unknown",
+        absl::UnauthenticatedError("no TLS of a kind that is spoken here, or a certificate that is not valid"));
+  });
   builder.AddListeningPort(address.ForGrpc(), MakeServerCredentials(transport, access.get()), &port);
   builder.RegisterService(workers.get());
   builder.RegisterService(sweeps.get());

@@ -37,6 +37,8 @@ struct Connection {
   int fd = -1;
   Phase phase = Phase::kReading;
   Instant since{};
+  std::string peer;
+  bool heard = false;  // a request came
 };
 
 // One request on it.
@@ -86,6 +88,12 @@ std::string PeerOf(MHD_Connection* connection) {
   const auto* v4 = reinterpret_cast<const sockaddr_in*>(info->client_addr);
   inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
   return StrCat(text, ":", ntohs(v4->sin_port));
+}
+
+// What OnConnection keeps of it; null before that.
+Connection* KnownOf(MHD_Connection* connection) {
+  const auto* info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+  return info == nullptr ? nullptr : static_cast<Connection*>(info->socket_context);
 }
 
 // The PEM of the peer's certificate if there is one and its chain is good, else "".
@@ -169,26 +177,31 @@ struct HttpServer::Impl {
 void HttpServer::Impl::OnConnection(void* cls, MHD_Connection* connection, void** slot,
                                     MHD_ConnectionNotificationCode what) {
   auto* self = static_cast<Impl*>(cls);
-  const std::lock_guard lock(self->mutex);
   if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
-    self->connections.erase(static_cast<Connection*>(*slot));
+    const auto* known = static_cast<Connection*>(*slot);
+    if (self->tls && !known->heard) {
+      self->handler.unheard(known->peer);
+    }
+    const std::lock_guard lock(self->mutex);
+    self->connections.erase(known);
     return;
   }
+  const std::lock_guard lock(self->mutex);
   auto made = std::make_unique<Connection>();
   const auto* info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
   made->fd = info == nullptr ? -1 : info->connect_fd;
   made->since = std::chrono::steady_clock::now();
+  made->peer = PeerOf(connection);
   *slot = made.get();
   self->connections.emplace(made.get(), std::move(made));
 }
 
 void HttpServer::Impl::Enter(MHD_Connection* connection, Phase phase) {
-  const auto* info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-  if (info == nullptr || info->socket_context == nullptr) {
+  const std::lock_guard lock(mutex);
+  Connection* known = KnownOf(connection);
+  if (known == nullptr) {
     return;
   }
-  const std::lock_guard lock(mutex);
-  auto* known = static_cast<Connection*>(info->socket_context);
   known->phase = phase;
   known->since = std::chrono::steady_clock::now();
 }
@@ -216,6 +229,10 @@ MHD_Result HttpServer::Impl::Begin(MHD_Connection* connection, const char* url, 
   request.path = url;
   request.tls = tls;
   request.peer = PeerOf(connection);
+  {
+    const std::lock_guard lock(mutex);
+    if (Connection* known = KnownOf(connection); known != nullptr) known->heard = true;
+  }
   request.certificate = tls ? CertificateOf(connection) : "";
   MHD_get_connection_values(connection, MHD_HEADER_KIND, &TakeHeader, &request);
   request.repeated_header = request.repeated_header || (request.headers.contains("content-length") &&

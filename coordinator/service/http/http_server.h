@@ -54,6 +54,8 @@ struct HttpHandler {
   // With the body. `done` is to be called exactly once, on any thread, maybe before this returns; `request` lives on
   // until then.
   std::function<void(const std::shared_ptr<const HttpRequest>&, std::function<void(HttpResponse)> done)> serve;
+  // A connection that ended before its first request came through TLS.
+  std::function<void(const std::string& peer)> unheard;
   // Each response that is sent.
   std::function<void(int status)> answered;
 };

@@ -146,6 +146,14 @@ HttpHandler HttpRouter::Handler() {
       .admit = [this](const HttpRequest& request) { return Admit(request); },
       .serve = [this](const std::shared_ptr<const HttpRequest>& request,
                       std::function<void(HttpResponse)> done) { Serve(request, std::move(done)); },
+      .unheard =
+          [this](const std::string& peer) {
+            access_->Unheard(
+                "HTTP connection", peer,
+                absl::UnauthenticatedError(
+                    "it ended before a request came through TLS: no TLS, a certificate that one of the two "
+                    "did not take, or nothing sent"));
+          },
       .answered =
           [this](int status) {
             Metrics& metrics = engine_->metrics();

@@ -185,4 +185,9 @@ absl::Status Access::Refuse(std::string_view path, const Caller& caller, absl::S
   return status;
 }
 
+void Access::Unheard(std::string_view what, const std::string& peer, const absl::Status& status) {
+  metrics_->CountRefusal(status.code());
+  audit_->Refused({.peer = peer}, std::string(what), status);
+}
+
 }  // namespace capsweep::service

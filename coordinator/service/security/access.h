@@ -47,6 +47,10 @@ class Access {
   // Counts and audits a refusal of the transport's own; returns `status`, or ResourceExhausted as above.
   absl::Status Refuse(std::string_view path, const Caller& caller, absl::Status status);
 
+  // Counts and audits what ended before a call could be admitted: `what` is a path or a few words of ours. Does not
+  // count against the address, for a browser's spare connections end like that too.
+  void Unheard(std::string_view what, const std::string& peer, const absl::Status& status);
+
   // Takes up a changed tokens file; a broken one changes nothing and is told in the log. To be called every second or
   // so.
   void ReloadTokens();

@@ -119,6 +119,23 @@ TEST_F(VerbsTest, OverHttpEachRoleReachesItsVerbsAndNobodyElseAny) {
   EXPECT_EQ(coordinator_.Post("/capsweep.v1.WorkerService/Sync", coordinator_.Token("worker")).status, 404);
 }
 
+TEST_F(VerbsTest, WhatEndsBeforeACallIsWrittenDownToo) {
+  const std::string list = "/capsweep.v1.SweepService/ListSweeps";
+  coordinator_.MakeClient("late", "operator", -30, -1);
+  SecureCoordinator::CallGrpc(coordinator_.Channel("late"), list, "");
+  SecureCoordinator::CallGrpc(coordinator_.NewChannel(grpc::InsecureChannelCredentials()), list, "");
+  HttpConnection cleartext(coordinator_.http_port);
+  EXPECT_EQ(cleartext.Call("GET", "/healthz", "Host: localhost\r\n", "").status, 0);
+  for (int i = 0; i < 100 && coordinator_.Events("refused").size() < 3; ++i) {  // the other side needs a moment
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  const auto refused = coordinator_.Events("refused");
+  EXPECT_THAT(refused, Contains(HasSubstr("TLS handshake: certificate verify failed: somebody at unknown: UNAUTHENT")));
+  EXPECT_THAT(refused, Contains(HasSubstr("TLS handshake: wrong version number: somebody at unknown")));
+  EXPECT_THAT(refused, Contains(HasSubstr("HTTP connection: somebody at 127.0.0.1:")));
+  EXPECT_EQ(coordinator_.Post(list, coordinator_.Token("reader")).status, 200) << "still serving";
+}
+
 TEST_F(VerbsTest, ClientCertificatesSpeakForTheRoleInTheirSubject) {
   const std::string list = "/capsweep.v1.SweepService/ListSweeps", change = "/capsweep.v1.SweepService/ChangeSweep";
   EXPECT_TRUE(SecureCoordinator::CallGrpc(coordinator_.Channel("rita"), list, "").ok());
