@@ -12,6 +12,10 @@
 
 namespace capsweep {
 
+// Raised by a change of Sync after which an older coordinator would misread a worker. What only adds fields does not:
+// unknown fields are skipped on both sides. A coordinator serves all workers up to its own.
+inline constexpr uint32_t kSyncProtocol = 1;
+
 inline constexpr int kMaxMessageBytes = 4 << 20;  // both sides, both directions
 
 void PointToProto(const PointSpec& point, v1::Point* out);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "common/build_info.h"
 #include "common/status.h"
 #include "common/text.h"
 #include "coordinator/service/limits.h"
@@ -64,6 +65,21 @@ bool AnswerForeign(const core::WorkerSync& sync, const std::string& theirs, cons
   response->set_database_id(ours);
   response->set_sequence(sync.sequence);
   response->set_notice(StrCat("this coordinator serves database ", ours, ", not ", theirs));
+  return true;
+}
+
+// A worker of a later protocol may mean things that this coordinator does not know: it is told to stop before anything
+// of its call is taken. What it holds is tried again elsewhere when its lease ends, its spool stays.
+bool AnswerNewer(const v1::SyncRequest& request, const std::string& ours, v1::SyncResponse* response) {
+  if (request.protocol() <= kSyncProtocol) {
+    return false;
+  }
+  response->set_database_id(ours);
+  response->set_sequence(request.sequence());
+  response->set_stop(true);
+  response->set_notice(StrCat("worker ", request.version(), " speaks protocol ", request.protocol(),
+                              ", this coordinator ", kVersion, " only up to ", kSyncProtocol,
+                              ": update the coordinator first, then the workers"));
   return true;
 }
 
@@ -162,8 +178,13 @@ void WriteAnswer(const SyncAnswer& answer, const Reasons& as_failures, const Rea
 // Lives from the call's arrival to OnDone, which gRPC calls after Finish and after any OnCancel.
 class SyncReactor final : public grpc::ServerUnaryReactor {
  public:
-  SyncReactor(Engine* engine, WorkerLimits* limits, v1::SyncResponse* response)
-      : engine_(engine), limits_(limits), response_(response), token_(engine->NewToken()), start_(Now()) {
+  SyncReactor(Engine* engine, Access* access, WorkerLimits* limits, v1::SyncResponse* response)
+      : engine_(engine),
+        access_(access),
+        limits_(limits),
+        response_(response),
+        token_(engine->NewToken()),
+        start_(Now()) {
     ++engine_->metrics().open_syncs;
   }
   ~SyncReactor() override { --engine_->metrics().open_syncs; }
@@ -184,6 +205,12 @@ class SyncReactor final : public grpc::ServerUnaryReactor {
     }
     worker_ = request.worker_id();
     may_be_held_ = request.max_wait_seconds() > 0;
+    if (AnswerNewer(request, engine_->database_id(), response_)) {
+      access_->Unheard("/capsweep.v1.WorkerService/Sync", caller->peer,
+                       absl::FailedPreconditionError(response_->notice()));
+      Answer(absl::OkStatus());
+      return;
+    }
     if (AnswerForeign(*sync, request.database_id(), engine_->database_id(), response_)) {
       Answer(absl::OkStatus());
       return;
@@ -220,6 +247,7 @@ class SyncReactor final : public grpc::ServerUnaryReactor {
   }
 
   Engine* const engine_;
+  Access* const access_;
   WorkerLimits* const limits_;
   v1::SyncResponse* const response_;
   const core::Token token_;
@@ -234,7 +262,7 @@ class SyncReactor final : public grpc::ServerUnaryReactor {
 
 grpc::ServerUnaryReactor* WorkerService::Sync(grpc::CallbackServerContext* context, const v1::SyncRequest* request,
                                               v1::SyncResponse* response) {
-  auto* reactor = new SyncReactor(engine_, &limits_, response);
+  auto* reactor = new SyncReactor(engine_, access_, &limits_, response);
   reactor->Start(access_->Admit("/capsweep.v1.WorkerService/Sync", CredentialsOf(*context)), *request);
   return reactor;
 }

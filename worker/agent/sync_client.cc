@@ -82,6 +82,7 @@ v1::SyncRequest ToRequest(const SyncCall& call, const SyncClientOptions& options
   request.set_host(options.host);
   request.set_pid(getpid());
   request.set_version(std::string(kVersion));
+  request.set_protocol(kSyncProtocol);
   request.set_torch_version(call.torch_version);
   for (const auto& [key, value] : options.labels) (*request.mutable_labels())[key] = value;
   for (const DeviceView& device : call.devices) AddDevice(device, request);

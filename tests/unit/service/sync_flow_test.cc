@@ -357,5 +357,36 @@ TEST(ManyWorkersTest, SixteenBusyWorkersFinishASweepWithOneResultPerPoint) {
   EXPECT_EQ(coordinator.QueryInt("SELECT COUNT(*) FROM attempts WHERE outcome = 'accepted'"), 1200);
 }
 
+TEST(SyncFlowTest, OlderWorkersAreServedNewerOnesAreToldToStop) {
+  const TempFolder folder;
+  Coordinator coordinator(folder.Path("a.db"));
+  ASSERT_TRUE(coordinator.Submit(SweepText("versions", 1, 1)).ok());
+  ScriptedWorker worker(coordinator.workers.get(), "w1");
+  v1::SyncRequest newer = worker.Request();
+  newer.set_protocol(kSyncProtocol + 1);
+  newer.set_version("9.0");
+  v1::SyncResponse response;
+  ASSERT_TRUE(worker.Send(newer, &response).ok());
+  EXPECT_TRUE(response.stop());
+  EXPECT_EQ(response.sequence(), newer.sequence());
+  EXPECT_EQ(response.assignments_size(), 0);
+  EXPECT_THAT(response.notice(), HasSubstr("worker 9.0 speaks protocol 2, this coordinator "));
+  ASSERT_TRUE(coordinator.engine->Flush().ok());
+  EXPECT_EQ(coordinator.QueryInt("SELECT COUNT(*) FROM workers"), 0) << "nothing of the call is taken";
+  EXPECT_EQ(coordinator.QueryInt("SELECT COUNT(*) FROM events WHERE kind = 'refused' AND message LIKE '%protocol 2%'"),
+            1);
+  // Fields of a later build that keeps to the protocol are skipped.
+  v1::SyncRequest later = worker.Request();
+  later.set_protocol(kSyncProtocol);
+  later.GetReflection()->MutableUnknownFields(&later)->AddLengthDelimited(1000, "what this build does not know");
+  ASSERT_TRUE(worker.Send(later, &response).ok());
+  EXPECT_FALSE(response.stop());
+  EXPECT_GT(response.assignments_size(), 0);
+  v1::SyncRequest older = worker.Request();
+  older.clear_protocol();
+  ASSERT_TRUE(worker.Send(older, &response).ok());
+  EXPECT_FALSE(response.stop());
+}
+
 }  // namespace
 }  // namespace capsweep::service
