@@ -206,6 +206,7 @@ int Agent::Impl::Run() {
     if (stop_asked.Clear()) BeginStop(now, "asked to stop", kExitOk);
     wake.Clear();
     PumpTrainers(now);
+    courier->SpoolDue(now);
     if (std::optional<Courier::Answer> answer = courier->Take(now)) OnAnswer(*answer, now);
     CheckLimits(now);
     if (phase != Phase::kStoppingTrainers && (AllTrainersSettled() || now >= started + kFirstCallPatience)) {

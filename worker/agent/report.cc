@@ -128,4 +128,14 @@ absl::StatusOr<Report> DecodeReport(std::string_view bytes) {
   return report;
 }
 
+std::vector<std::string_view> SplitReports(std::string_view bytes) {
+  const std::string border = StrCat("\n", kHeader);
+  std::vector<std::string_view> reports;
+  for (size_t end; (end = bytes.find(border, 1)) != std::string_view::npos; bytes.remove_prefix(end + 1)) {
+    reports.push_back(bytes.substr(0, end));
+  }
+  reports.push_back(bytes);
+  return reports;
+}
+
 }  // namespace capsweep::agent
