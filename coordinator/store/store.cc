@@ -274,6 +274,8 @@ absl::StatusOr<std::vector<PointDetails>> Store::Details(const std::vector<Point
     impl_->details = std::move(prepared);
   }
   Statement& find = *impl_->details;
+  // Else every point would take and give back SQLite's locks, two calls of the kernel.
+  ASSIGN_OR_RETURN(const Transaction snapshot, Transaction::BeginRead(*impl_->reads));
   std::vector<PointDetails> out;
   out.reserve(points.size());
   for (const PointId point : points) {
