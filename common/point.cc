@@ -100,20 +100,21 @@ enum class Matters : uint8_t {
 // What is known of a field without its point.
 struct FieldFacts {
   Matters matters = Matters::kAlways;
-  bool later = false;              // came after format 1
+  bool later = false;                // came after format 1
   const void* by_default = nullptr;  // the value of a PointSpec()
 };
 
 FieldFacts FactsOf(std::string_view name) {
   constexpr std::pair<std::string_view, Matters> kMatters[] = {
-      {"lm_targets", Matters::kLm},  {"heads", Matters::kHeads},       {"head_dim", Matters::kHeads},
-      {"zipf_s", Matters::kZipf},    {"negbin_r", Matters::kNegbin},   {"negbin_p", Matters::kNegbin},
-      {"vector_dim", Matters::kVectors}, {"file", Matters::kNever},    {"data_seed", Matters::kDrawn},
-      {"momentum", Matters::kSgd},   {"lr_final", Matters::kCosine},   {"epochs", Matters::kEpochs},
-      {"steps", Matters::kSteps},    {"backend", Matters::kPinned}};
-  constexpr std::string_view kLater[] = {
-      "mlp_width", "activation",   "positions", "dropout",   "tokens", "zipf_s",   "negbin_r",     "negbin_p",  "vector_dim",
-      "heldout_size", "file", "file_hash", "warmup", "momentum", "weight_decay", "clip_norm", "loss"};
+      {"lm_targets", Matters::kLm},      {"heads", Matters::kHeads},     {"head_dim", Matters::kHeads},
+      {"zipf_s", Matters::kZipf},        {"negbin_r", Matters::kNegbin}, {"negbin_p", Matters::kNegbin},
+      {"vector_dim", Matters::kVectors}, {"file", Matters::kNever},      {"data_seed", Matters::kDrawn},
+      {"momentum", Matters::kSgd},       {"lr_final", Matters::kCosine}, {"epochs", Matters::kEpochs},
+      {"steps", Matters::kSteps},        {"backend", Matters::kPinned}};
+  constexpr std::string_view kLater[] = {"mlp_width", "activation", "positions", "dropout",    "tokens",
+                                         "zipf_s",    "negbin_r",   "negbin_p",  "vector_dim", "heldout_size",
+                                         "file",      "file_hash",  "warmup",    "momentum",   "weight_decay",
+                                         "clip_norm", "loss"};
   FieldFacts facts;
   for (const auto& [field, matters] : kMatters) {
     if (field == name) facts.matters = matters;

@@ -107,10 +107,9 @@ absl::Status ForEachPrepared(const Store::PointStream& points,
 
 absl::StatusOr<PointAdder> PointAdder::Make(Database& db, int64_t sweep, ShapeNumbers& shapes, StoredSweep& out) {
   PointAdder adder(db, sweep, shapes, out);
-  const std::string insert =
-      StrCat("INSERT INTO points (point_key, shape, cost_seconds, params_total, params_train, max_targets, ",
-             SpecColumnList(), ") VALUES (", Parameters(1, kFirstSpecParameter - 1 + SpecColumnCount()),
-             ") ON CONFLICT (point_key) DO NOTHING");
+  const std::string insert = StrCat(
+      "INSERT INTO points (point_key, shape, cost_seconds, params_total, params_train, max_targets, ", SpecColumnList(),
+      ") VALUES (", Parameters(1, kFirstSpecParameter - 1 + SpecColumnCount()), ") ON CONFLICT (point_key) DO NOTHING");
   const std::pair<std::optional<Statement>*, std::string> statements[] = {
       {&adder.insert_, insert},
       {&adder.find_, StrCat("SELECT point_id, state, failures, lost, shape, cost_seconds, coalesce((SELECT "
@@ -118,7 +117,8 @@ absl::StatusOr<PointAdder> PointAdder::Make(Database& db, int64_t sweep, ShapeNu
                             "FROM points p WHERE point_key = ?1")},
       {&adder.link_, "INSERT INTO sweep_points (sweep_id, point_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING"},
       {&adder.link_fresh_,
-       "INSERT INTO sweep_points (sweep_id, point_id) SELECT ?1, point_id FROM points WHERE point_id BETWEEN ?2 AND ?3"},
+       "INSERT INTO sweep_points (sweep_id, point_id) SELECT ?1, point_id FROM points WHERE point_id BETWEEN ?2 AND "
+       "?3"},
       {&adder.reopen_, "UPDATE points SET state = 'pending', reason = '' WHERE point_id = ?1"},
       {&adder.sweeps_, "SELECT sweep_id FROM sweep_points WHERE point_id = ?1 ORDER BY sweep_id"},
   };

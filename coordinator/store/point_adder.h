@@ -31,8 +31,8 @@ PreparedPoint PreparePoint(const PointSpec& point);
 absl::Status ForEachPrepared(const Store::PointStream& points,
                              const std::function<absl::Status(const PreparedPoint&)>& use);
 
-// Inserts the points of one sweep and notes in `out` what the core must hear. LinkFresh comes after the last Add, in the
-// same transaction.
+// Inserts the points of one sweep and notes in `out` what the core must hear. LinkFresh comes after the last Add, in
+// the same transaction.
 class PointAdder {
  public:
   static absl::StatusOr<PointAdder> Make(Database& db, int64_t sweep, ShapeNumbers& shapes, StoredSweep& out);

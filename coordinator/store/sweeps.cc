@@ -174,8 +174,7 @@ absl::StatusOr<StoredSweep> AddSweepRows(Database& db, const SubmitRequest& requ
     ASSIGN_OR_RETURN(known, InsertSweep(db, request));
   }
   ASSIGN_OR_RETURN(PointAdder adder, PointAdder::Make(db, known->id, shapes, out));
-  RETURN_IF_ERROR(
-      ForEachPrepared(request.points, [&](const PreparedPoint& prepared) { return adder.Add(prepared); }));
+  RETURN_IF_ERROR(ForEachPrepared(request.points, [&](const PreparedPoint& prepared) { return adder.Add(prepared); }));
   RETURN_IF_ERROR(adder.LinkFresh());
   if (!out.created) {
     known->limits = sweep.limits;

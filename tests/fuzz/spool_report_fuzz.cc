@@ -15,6 +15,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if ((data[0] & 1) != 0) {
     bytes = StrCat("capsweep-report 1 ", Sha256Hex(bytes), "\n", bytes);
   }
+  size_t cut = 0;
+  for (const std::string_view part : agent::SplitReports(bytes)) {
+    cut += part.size() + 1;
+  }
+  fuzz::Require(cut == bytes.size() + 1, "cutting a file into reports loses nothing");
   const absl::StatusOr<agent::Report> report = agent::DecodeReport(bytes);
   if (!report.ok()) {
     return 0;

@@ -45,8 +45,7 @@ bool RefusesContent(const absl::Status& status) {
 // The first reports, as many as one file may hold: of one database, and not too large together.
 std::vector<ReportPtr> TakeGroup(std::vector<ReportPtr>& reports) {
   size_t count = 0, bytes = 0;
-  while (count < reports.size() && bytes < kMaxGroupBytes &&
-         reports[count]->database_id == reports[0]->database_id) {
+  while (count < reports.size() && bytes < kMaxGroupBytes && reports[count]->database_id == reports[0]->database_id) {
     bytes += WireBytes(*reports[count++]);
   }
   const auto end = reports.begin() + static_cast<std::ptrdiff_t>(count);
@@ -76,8 +75,8 @@ void Courier::Hasten(Instant now) {
   if (failures_ == 0) next_call_ = std::min(next_call_, now + BatchTime());
 }
 
-// Every call lists all that is held and costs both sides time for it, so a worker with thousands of points at hand makes
-// fewer and larger calls. It never waits so long that a device could run dry.
+// Every call lists all that is held and costs both sides time for it, so a worker with thousands of points at hand
+// makes fewer and larger calls. It never waits so long that a device could run dry.
 Duration Courier::BatchTime() const {
   if (reports_per_second_ <= 0) return kBatch;
   const double seconds = kBatchShare * static_cast<double>(state_->HeldCount()) / reports_per_second_;

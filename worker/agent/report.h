@@ -51,8 +51,8 @@ size_t WireBytes(const Report& report);
 std::string EncodeReport(const Report& report);
 absl::StatusOr<Report> DecodeReport(std::string_view bytes);
 
-// A file may hold several, each with its own checksum, one after the other: what EncodeReport made, joined by line feeds.
-// Cut where a report begins, so that a damaged one leaves its neighbours whole.
+// A file may hold several, each with its own checksum, one after the other: what EncodeReport made, joined by line
+// feeds. Cut where a report begins, so that a damaged one leaves its neighbours whole.
 std::vector<std::string_view> SplitReports(std::string_view bytes);
 
 }  // namespace capsweep::agent

@@ -1,6 +1,6 @@
 // Reports that are not acknowledged yet, on disk and checksummed, so that a worker outlives its coordinator and itself.
-// Reports that come together share a file and its sync; it goes when the last of them is acknowledged. Files are named by
-// database and attempt; those of a database that is not met stay until it is.
+// Reports that come together share a file and its sync; it goes when the last of them is acknowledged. Files are named
+// by database and attempt; those of a database that is not met stay until it is.
 #pragma once
 
 #include <functional>
@@ -66,8 +66,8 @@ class Spool {
 
   std::string folder_;
   FileLock lock_;
-  std::map<Key, std::string> files_;    // path
-  std::map<std::string, int> owed_;     // of a path: how many of files_ are in it
+  std::map<Key, std::string> files_;  // path
+  std::map<std::string, int> owed_;   // of a path: how many of files_ are in it
 };
 
 }  // namespace capsweep::agent

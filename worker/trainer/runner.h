@@ -21,10 +21,11 @@ class Runner {
   using Emit = std::function<void(const std::string& line)>;
 
   // `backends` in order of preference, at least one. `facts` complete the results. `report_all`: also started,
-  // progress, cancelled and stopped lines, not only results, failures and errors. `flush`: what was emitted must be said
-  // before training goes on, so that whoever listens knows what was running if this process dies of it.
-  Runner(std::vector<std::unique_ptr<Backend>> backends, DeviceFacts facts, bool report_all, Emit emit,
-         const Clock& clock = Clock::Real(), std::function<void()> flush = [] {});
+  // progress, cancelled and stopped lines, not only results, failures and errors. `flush`: what was emitted must be
+  // said before training goes on, so that whoever listens knows what was running if this process dies of it.
+  Runner(
+      std::vector<std::unique_ptr<Backend>> backends, DeviceFacts facts, bool report_all, Emit emit,
+      const Clock& clock = Clock::Real(), std::function<void()> flush = [] {});
 
   // One line of input. Never fails: what cannot be understood or trained is reported.
   void Handle(std::string_view line);

@@ -91,8 +91,8 @@ struct Pack {
   std::string shape_key;
   CpuModel model;
   const Library* libraries[cpu::kLaneCount] = {};
-  // A lane is evaluated by itself: the lanes' evaluations come at different times. Kept from one point of the lane to the
-  // next, for making one takes longer than a short evaluation.
+  // A lane is evaluated by itself: the lanes' evaluations come at different times. Kept from one point of the lane to
+  // the next, for making one takes longer than a short evaluation.
   std::unique_ptr<CpuModel> alone[cpu::kLaneCount];
 
   CpuModel& Alone(int lane, const PointSpec& point, const Library& library) {
@@ -108,10 +108,7 @@ struct Pack {
 class LaneModel : public SlotModel {
  public:
   LaneModel(std::shared_ptr<Pack> pack, int lane, const PointSpec& point, const Library& library)
-      : pack_(std::move(pack)),
-        lane_(lane),
-        alone_(pack_->Alone(lane, point, library)),
-        evaluator_(library) {
+      : pack_(std::move(pack)), lane_(lane), alone_(pack_->Alone(lane, point, library)), evaluator_(library) {
     pack_->model.LoadWeights(InitialWeights(MakeLayout(point), point.init_seed), lane_);
     pack_->model.ZeroMoments(lane_);
     pack_->libraries[lane_] = &library;
