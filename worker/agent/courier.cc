@@ -13,6 +13,7 @@ namespace {
 constexpr Duration kBatch = std::chrono::milliseconds(20);
 constexpr Duration kLongestBatch = std::chrono::milliseconds(200);
 constexpr Duration kRateWindow = std::chrono::milliseconds(100);
+constexpr double kManyPerSlot = 64;  // four times what a core trains at once
 // Of the time for which the devices have work: the rest is for the call itself.
 constexpr double kBatchShare = 0.25;
 // Of one file of the spool, in bytes on the wire.
@@ -75,10 +76,10 @@ void Courier::Hasten(Instant now) {
   if (failures_ == 0) next_call_ = std::min(next_call_, now + BatchTime());
 }
 
-// Every call lists all that is held and costs both sides time for it, so a worker with thousands of points at hand
-// makes fewer and larger calls. It never waits so long that a device could run dry.
+// Every call lists all that is held and costs both sides time for it, so a worker whose devices all hold hundreds of
+// points makes fewer and larger calls. It never waits so long that one of them could run dry.
 Duration Courier::BatchTime() const {
-  if (reports_per_second_ <= 0) return kBatch;
+  if (reports_per_second_ <= 0 || state_->LeastHeldPerSlot() < kManyPerSlot) return kBatch;
   const double seconds = kBatchShare * static_cast<double>(state_->HeldCount()) / reports_per_second_;
   return std::clamp<Duration>(FromSeconds(std::min(seconds, 1.0)), kBatch, kLongestBatch);
 }

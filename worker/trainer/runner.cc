@@ -212,10 +212,13 @@ void Runner::FillSlots() {
       slots_.clear();
       most_running_ = std::numeric_limits<int>::max();
     }
+    if (running() >= most_running_ || active_->Full()) {
+      return;
+    }
     const auto next = std::find_if(queue_.begin(), queue_.end(), [&](const Attempt& a) {
       return a.backend == active_ && active_->Takes(a.point, a.shape);
     });
-    if (running() >= most_running_ || next == queue_.end()) {
+    if (next == queue_.end()) {
       return;
     }
     const auto free = std::find(slots_.begin(), slots_.end(), std::nullopt);
