@@ -51,8 +51,15 @@ size_t WireBytes(const Report& report);
 std::string EncodeReport(const Report& report);
 absl::StatusOr<Report> DecodeReport(std::string_view bytes);
 
-// A file may hold several, each with its own checksum, one after the other: what EncodeReport made, joined by line
-// feeds. Cut where a report begins, so that a damaged one leaves its neighbours whole.
-std::vector<std::string_view> SplitReports(std::string_view bytes);
+// A file may hold several of them: what EncodeReport made, joined by line feeds after a line "capsweep-reports
+// <count>", so that a file that was cut where a report ends is known for what it is. One alone stands there as it is.
+std::string JoinReports(const std::vector<std::string>& encoded);
+
+// Cut where a report begins, so that a damaged one leaves its neighbours whole.
+struct ReportParts {
+  std::vector<std::string_view> reports;
+  bool complete = false;  // as many as the first line says
+};
+ReportParts SplitReports(std::string_view bytes);
 
 }  // namespace capsweep::agent

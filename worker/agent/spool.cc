@@ -84,11 +84,13 @@ Spool::Content Spool::ReadReports(const std::string& path) {
   Content content;
   absl::StatusOr<std::string> bytes = ReadFile(path, kMaxFileBytes);
   if (!bytes.ok()) return {{}, bytes.status()};
-  for (const std::string_view part : SplitReports(*bytes)) {
+  const ReportParts parts = SplitReports(*bytes);
+  for (const std::string_view part : parts.reports) {
     absl::StatusOr<Report> report = DecodeReport(part);
     content.damage.Update(report.status());
     if (report.ok()) content.reports.push_back(std::move(*report));
   }
+  if (!parts.complete) content.damage.Update(absl::DataLossError("reports are missing at its end"));
   return content;
 }
 
@@ -143,7 +145,7 @@ absl::Status Spool::AddGroup(const std::vector<std::shared_ptr<const Report>>& r
     texts.push_back(EncodeReport(*report));
     keys.emplace_back(report->database_id, report->id);
   }
-  return Write(path, StrJoin(texts, "\n"), keys);
+  return Write(path, JoinReports(texts), keys);
 }
 
 absl::Status Spool::Write(const std::string& path, const std::string& bytes, const std::vector<Key>& keys) {
