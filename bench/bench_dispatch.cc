@@ -2,10 +2,8 @@
 // and with gRPC, against a named baseline of the same run: one SQLite transaction per result. Also prints what one
 // fsync costs here, because that decides every durability figure.
 //
-//   bench_dispatch [POINTS=20000]        text table; --json prints one array
-#include <fcntl.h>
+//   bench_dispatch [POINTS=20000]        text table; --json prints one line with commit and machine
 #include <grpcpp/grpcpp.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <cstdio>
@@ -16,10 +14,10 @@
 #include <thread>
 #include <vector>
 
+#include "bench/bench_common.h"
 #include "capsweep/v1/worker.grpc.pb.h"
 #include "common/file.h"
 #include "common/hash.h"
-#include "common/param_count.h"
 #include "common/text.h"
 #include "coordinator/service/engine.h"
 #include "coordinator/service/server.h"
@@ -45,37 +43,9 @@ double SecondsOf(const std::function<void()>& work) {
   return ToSeconds(Clock::Real().Now() - start);
 }
 
-// A result that ValidateResult accepts: nothing memorized.
-PointResult NoOp(const PointSpec& point) {
-  PointResult r;
-  r.point_key = PointKey(point);
-  r.targets = 1;
-  r.steps = 1;
-  r.stop_reason = "budget";
-  r.params_total = CountParams(point).total;
-  r.params_train = CountParams(point).train;
-  r.backend = "none";
-  r.device_kind = "cpu";
-  return r;
-}
-
 std::string SweepText(int64_t points) {
   return StrCat("sweep: bench\ntask: {mode: label, vocab: 16, seq_len: 8}\nmodel: {heads: 1, width: 8}\n",
                 "data: {dataset_size: 16}\ntrain: {lr: 0.001, batch_size: 16, steps: 1}\nrepeats: ", points, "\n");
-}
-
-double FsyncMicros(const std::string& folder) {
-  const std::string path = folder + "/fsync";
-  const int fd = open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-  if (fd < 0) Stop(absl::InternalError("cannot create " + path));
-  constexpr int kRounds = 200;
-  const double seconds = SecondsOf([&] {
-    for (int i = 0; i < kRounds; ++i) {
-      if (pwrite(fd, "x", 1, i * 4096) != 1 || fdatasync(fd) != 0) Stop(absl::InternalError("fdatasync failed"));
-    }
-  });
-  close(fd);
-  return 1e6 * seconds / kRounds;
 }
 
 // One worker in this process; keeps asking until the engine has nothing open.
@@ -103,7 +73,7 @@ class LocalWorker {
       for (size_t i = 0; i < answer->details.size(); ++i) {
         const store::PointDetails& details = *answer->details[i];
         results.push_back({answer->reply.assignments[i].id, "cpu:0", KeyPrefix(details.point_key),
-                           std::make_shared<PointResult>(NoOp(details.point))});
+                           std::make_shared<PointResult>(bench::NoOpResult(details.point))});
       }
     }
   }
@@ -141,7 +111,7 @@ void RunRemoteWorker(const std::string& address, const std::string& name, std::a
       v1::DeliveredResult* result = request.add_results();
       *result->mutable_id() = a.id();
       result->set_device("cpu:0");
-      ResultToProto(NoOp(*point), result->mutable_result());
+      ResultToProto(bench::NoOpResult(*point), result->mutable_result());
     }
   }
 }
@@ -179,7 +149,7 @@ double OnePerCommit(const std::string& folder, int64_t points) {
       if (!answer.ok()) Stop(answer.status());
       if (!answer->details.empty()) {
         results.push_back({answer->reply.assignments[0].id, "cpu:0", KeyPrefix(answer->details[0]->point_key),
-                           std::make_shared<PointResult>(NoOp(answer->details[0]->point))});
+                           std::make_shared<PointResult>(bench::NoOpResult(answer->details[0]->point))});
       }
     }
   });
@@ -211,13 +181,12 @@ double TwoWorkers(const std::string& folder, int64_t points, bool over_grpc) {
 
 void Print(const std::vector<Row>& rows, double fsync_micros, int64_t points, bool json) {
   if (json) {
-    std::printf("[");
-    for (size_t i = 0; i < rows.size(); ++i) {
-      std::printf("%s{\"name\":\"%s\",\"points\":%ld,\"points_per_second\":%.1f,\"ratio\":%.2f,\"fsync_us\":%.1f}",
-                  i == 0 ? "" : ",", rows[i].name.c_str(), static_cast<long>(points), rows[i].points_per_second,
-                  rows[i].ratio, fsync_micros);
+    nlohmann::json out = bench::Provenance();
+    out.update({{"bench", "dispatch"}, {"points", points}, {"fsync_us", fsync_micros}});
+    for (const Row& row : rows) {
+      out["rows"].push_back({{"name", row.name}, {"points_per_second", row.points_per_second}, {"ratio", row.ratio}});
     }
-    std::printf("]\n");
+    std::printf("%s\n", out.dump().c_str());
     return;
   }
   std::printf("fdatasync here: %.0f us\n%-44s %12s %8s\n", fsync_micros, "durable no-op points", "points/s", "ratio");
@@ -225,6 +194,7 @@ void Print(const std::vector<Row>& rows, double fsync_micros, int64_t points, bo
 }
 
 int Main(int argc, char** argv) {
+  bench::NoLockChecks();
   int64_t points = 20'000;
   bool json = false;
   for (int i = 1; i < argc; ++i) {
@@ -237,7 +207,8 @@ int Main(int argc, char** argv) {
   if (points < 100) Stop(absl::InvalidArgumentError("POINTS must be at least 100"));
   const std::string folder = std::filesystem::temp_directory_path() / ("bench_dispatch_" + RandomHexId());
   if (absl::Status status = MakeFolders(folder); !status.ok()) Stop(status);
-  const double fsync_micros = FsyncMicros(folder);
+  const auto fsync_micros = bench::FsyncMicros(folder);
+  if (!fsync_micros.ok()) Stop(fsync_micros.status());
   const int64_t few = std::min<int64_t>(points, 2'000);
   std::vector<Row> rows;
   rows.push_back(
@@ -246,7 +217,7 @@ int Main(int argc, char** argv) {
   rows.push_back(
       {"two workers, group commit, over gRPC", static_cast<double>(points) / TwoWorkers(folder, points, true), 0});
   for (Row& row : rows) row.ratio = row.points_per_second / rows[0].points_per_second;
-  Print(rows, fsync_micros, points, json);
+  Print(rows, *fsync_micros, points, json);
   std::filesystem::remove_all(folder);
   return 0;
 }

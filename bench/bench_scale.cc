@@ -4,9 +4,7 @@
 //   bench_scale [--points 1000000] [--workers 10000] [--seconds 30] [--soak MINUTES] [--json FILE]
 //
 // Everything runs on the same cores: what the fleet uses, the coordinator lacks. CPU seconds are the coordinator's own.
-#include <fcntl.h>
 #include <grpcpp/grpcpp.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -19,6 +17,7 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "bench/bench_common.h"
 #include "bench/scale_fleet.h"
 #include "capsweep/v1/control.grpc.pb.h"
 #include "common/build_info.h"
@@ -50,22 +49,6 @@ Instant Now() {
 }
 double Since(Instant start) {
   return ToSeconds(Now() - start);
-}
-
-double FsyncMicros(const std::string& folder) {
-  const int fd = open((folder + "/fsync").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-  if (fd < 0) {
-    Stop("cannot write to " + folder);
-  }
-  constexpr int kRounds = 200;
-  const Instant start = Now();
-  for (int i = 0; i < kRounds; ++i) {
-    if (pwrite(fd, "x", 1, i * 4096) != 1 || fdatasync(fd) != 0) {
-      Stop("fdatasync failed");
-    }
-  }
-  close(fd);
-  return 1e6 * Since(start) / kRounds;
 }
 
 // The coordinator program, its database and a user's connection to it.
@@ -119,12 +102,13 @@ class Coordinator {
     process_.reset();
   }
 
-  void Submit(const std::string& name, int64_t points) {
+  // `steps`: of each point; what the coordinator takes for its length.
+  void Submit(const std::string& name, int64_t points, int64_t steps = 1) {
     v1::SubmitSweepRequest request;
     request.set_text(StrCat("sweep: ", name,
                             "\ntask: {mode: label, vocab: 16, seq_len: 8}\nmodel: {heads: 1, width: 8}\n",
-                            "data: {dataset_size: 16}\ntrain: {lr: 0.001, batch_size: 16, steps: ", ++steps_,
-                            "}\nrepeats: ", points, "\nlimits: {max_points: ", points, "}\n"));
+                            "data: {dataset_size: 16}\ntrain: {lr: 0.001, batch_size: 16, eval_every: ", ++sweeps_,
+                            ", steps: ", steps, "}\nrepeats: ", points, "\nlimits: {max_points: ", points, "}\n"));
     request.set_file_name("bench.yaml");
     grpc::ClientContext context;
     v1::SubmitSweepResponse response;
@@ -162,7 +146,7 @@ class Coordinator {
   std::unique_ptr<Subprocess> process_;
   std::string address_;
   std::unique_ptr<v1::SweepService::Stub> stub_;
-  int64_t steps_ = 0;  // every sweep asks for points of its own
+  int64_t sweeps_ = 0;  // every sweep asks for points of its own
 };
 
 class Report {
@@ -178,18 +162,8 @@ class Report {
     if (path.empty()) {
       return;
     }
-    std::ifstream cpu("/proc/cpuinfo");
-    std::string line, model;
-    while (model.empty() && std::getline(cpu, line)) {
-      model = line.rfind("model name", 0) == 0 ? line.substr(line.find(':') + 2) : "";
-    }
-    nlohmann::json out = {{"bench", "scale"},
-                          {"build", BuildInfo()},
-                          {"cpu", model},
-                          {"cores", std::thread::hardware_concurrency()},
-                          {"fsync_us", fsync_micros},
-                          {"time", static_cast<int64_t>(time(nullptr))},
-                          {"rows", rows_}};
+    nlohmann::json out = Provenance();
+    out.update({{"bench", "scale"}, {"fsync_us", fsync_micros}, {"rows", rows_}});
     std::ofstream(path, std::ios::app) << out.dump() << "\n";
   }
 
@@ -228,10 +202,14 @@ void Throughput(Coordinator& coordinator, const Options& options, Report& report
 
 // Many workers that train for ten seconds at a time and call every two.
 void Connected(Coordinator& coordinator, const Options& options, Report& report) {
+  constexpr int64_t kStepsOfTenSeconds = 1'500'000;
+  const auto rounds = static_cast<int64_t>((options.seconds + 30) / 10);
+  coordinator.Submit("long", options.workers * rounds, kStepsOfTenSeconds);
   Fleet fleet({.address = coordinator.address(),
                .workers = options.workers,
                .slots = 1,
                .training = std::chrono::seconds(10),
+               .kind = "slow",
                .channels = 64});
   fleet.Start();
   std::this_thread::sleep_for(std::chrono::seconds(6));  // registered, each with its first points
@@ -288,6 +266,7 @@ void Soak(Coordinator& coordinator, const Options& options, Report& report) {
 }
 
 int Main(int argc, char** argv) {
+  NoLockChecks();
   Options options;
   CLI::App app("The coordinator at scale, with simulated workers over real gRPC.", "bench_scale");
   app.add_option("--points", options.points, "Points of the big sweep")->check(CLI::Range(1000, 10'000'000));
@@ -300,7 +279,11 @@ int Main(int argc, char** argv) {
   if (absl::Status status = MakeFolders(folder); !status.ok()) {
     Stop(status.ToString());
   }
-  const double fsync_micros = FsyncMicros(folder);
+  const absl::StatusOr<double> measured = FsyncMicros(folder);
+  if (!measured.ok()) {
+    Stop(measured.status().ToString());
+  }
+  const double fsync_micros = *measured;
   std::printf("%s, %u cores, fdatasync %.0f us\n", BuildInfo().c_str(), std::thread::hardware_concurrency(),
               fsync_micros);
   Report report;

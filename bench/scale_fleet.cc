@@ -3,31 +3,22 @@
 #include <algorithm>
 #include <utility>
 
-#include "common/param_count.h"
+#include "bench/bench_common.h"
 #include "common/text.h"
 #include "proto/convert.h"
 
 namespace capsweep::bench {
 namespace {
 
-// A result that the coordinator accepts: nothing memorized.
-void NoOpResult(const v1::Assignment& assignment, v1::DeliveredResult* out) {
+// Empty if the point cannot be read.
+void AddResult(const v1::Assignment& assignment, double seconds, v1::DeliveredResult* out) {
   const absl::StatusOr<PointSpec> point = PointFromProto(assignment.point());
   if (!point.ok()) {
     return;
   }
-  PointResult r;
-  r.point_key = assignment.point_key();
-  r.targets = 1;
-  r.steps = 1;
-  r.stop_reason = "budget";
-  r.params_total = CountParams(*point).total;
-  r.params_train = CountParams(*point).train;
-  r.backend = "none";
-  r.device_kind = "cpu";
   *out->mutable_id() = assignment.id();
   out->set_device("cpu:0");
-  ResultToProto(r, out->mutable_result());
+  ResultToProto(NoOpResult(*point, seconds), out->mutable_result());
 }
 
 }  // namespace
@@ -129,13 +120,13 @@ void Fleet::Send(size_t index) {
   request.set_host("bench");
   v1::Device* device = request.add_devices();
   device->set_name("cpu:0");
-  device->set_kind("cpu");
+  device->set_kind(options_.kind);
   device->set_slots(options_.slots);
   device->set_ready(true);
   const Instant now = Clock::Real().Now();
   for (const auto& [id, held] : worker.held) {
     if (held.second <= now) {
-      NoOpResult(held.first, request.add_results());
+      AddResult(held.first, ToSeconds(options_.training), request.add_results());
     } else {
       v1::HeldAttempt* out = device->add_held();
       *out->mutable_id() = held.first.id();

@@ -24,6 +24,7 @@ struct FleetOptions {
   int workers = 1;
   int slots = 1;             // of each
   Duration training{};       // of one attempt
+  std::string kind = "cpu";  // of the devices: the coordinator learns how fast each kind is
   int channels = 8;          // shared by the workers
   double longest_wait = 20;  // seconds an idle call may be held open
 };

@@ -1,9 +1,11 @@
 #include "common/point.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <iterator>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -78,20 +80,92 @@ bool HasAttentionHeads(const PointSpec& p) {
   return p.family == Family::kXt || p.family == Family::kGpt2;
 }
 
-// Whether a field can change the result of this point.
-bool Matters(const PointSpec& p, std::string_view name) {
-  if (name == "lm_targets") return p.mode == Mode::kLm;
-  if (name == "heads" || name == "head_dim") return HasAttentionHeads(p);
-  if (name == "zipf_s") return p.tokens == Tokens::kZipf;
-  if (name == "negbin_r" || name == "negbin_p") return p.tokens == Tokens::kNegbin;
-  if (name == "vector_dim") return p.tokens == Tokens::kVectors;
-  if (name == "file") return false;
-  if (name == "data_seed") return p.file_hash.empty();
-  if (name == "momentum") return p.optimizer == Optimizer::kSgd;
-  if (name == "lr_final") return p.schedule == Schedule::kCosine;
-  if (name == "epochs") return p.epochs > 0;
-  if (name == "steps") return p.steps > 0;
-  if (name == "backend") return !p.backend.empty();
+// The circumstances in which a field can change the result of a point.
+enum class Matters : uint8_t {
+  kAlways,
+  kNever,
+  kLm,
+  kHeads,
+  kZipf,
+  kNegbin,
+  kVectors,
+  kDrawn,
+  kSgd,
+  kCosine,
+  kEpochs,
+  kSteps,
+  kPinned
+};
+
+// What is known of a field without its point.
+struct FieldFacts {
+  Matters matters = Matters::kAlways;
+  bool later = false;                // came after format 1
+  const void* by_default = nullptr;  // the value of a PointSpec()
+};
+
+FieldFacts FactsOf(std::string_view name) {
+  constexpr std::pair<std::string_view, Matters> kMatters[] = {
+      {"lm_targets", Matters::kLm},      {"heads", Matters::kHeads},     {"head_dim", Matters::kHeads},
+      {"zipf_s", Matters::kZipf},        {"negbin_r", Matters::kNegbin}, {"negbin_p", Matters::kNegbin},
+      {"vector_dim", Matters::kVectors}, {"file", Matters::kNever},      {"data_seed", Matters::kDrawn},
+      {"momentum", Matters::kSgd},       {"lr_final", Matters::kCosine}, {"epochs", Matters::kEpochs},
+      {"steps", Matters::kSteps},        {"backend", Matters::kPinned}};
+  constexpr std::string_view kLater[] = {"mlp_width", "activation", "positions", "dropout",    "tokens",
+                                         "zipf_s",    "negbin_r",   "negbin_p",  "vector_dim", "heldout_size",
+                                         "file",      "file_hash",  "warmup",    "momentum",   "weight_decay",
+                                         "clip_norm", "loss"};
+  FieldFacts facts;
+  for (const auto& [field, matters] : kMatters) {
+    if (field == name) facts.matters = matters;
+  }
+  facts.later = std::find(std::begin(kLater), std::end(kLater), name) != std::end(kLater);
+  return facts;
+}
+
+// By place in VisitFields: names are compared once, not for each of a million points.
+const std::vector<FieldFacts>& AllFacts() {
+  static const PointSpec& defaults = *new PointSpec();
+  static const std::vector<FieldFacts>& facts = *[] {
+    auto* all = new std::vector<FieldFacts>;
+    VisitFields(defaults, [all](std::string_view name, const auto& value) {
+      all->push_back(FactsOf(name));
+      all->back().by_default = &value;
+    });
+    return all;
+  }();
+  return facts;
+}
+
+bool Applies(Matters matters, const PointSpec& p) {
+  switch (matters) {
+    case Matters::kAlways:
+      return true;
+    case Matters::kNever:
+      return false;
+    case Matters::kLm:
+      return p.mode == Mode::kLm;
+    case Matters::kHeads:
+      return HasAttentionHeads(p);
+    case Matters::kZipf:
+      return p.tokens == Tokens::kZipf;
+    case Matters::kNegbin:
+      return p.tokens == Tokens::kNegbin;
+    case Matters::kVectors:
+      return p.tokens == Tokens::kVectors;
+    case Matters::kDrawn:
+      return p.file_hash.empty();
+    case Matters::kSgd:
+      return p.optimizer == Optimizer::kSgd;
+    case Matters::kCosine:
+      return p.schedule == Schedule::kCosine;
+    case Matters::kEpochs:
+      return p.epochs > 0;
+    case Matters::kSteps:
+      return p.steps > 0;
+    case Matters::kPinned:
+      return !p.backend.empty();
+  }
   return true;
 }
 
@@ -300,9 +374,14 @@ bool FromWord(std::string_view word, Schedule& out) {
 
 std::string CanonicalText(const PointSpec& point) {
   std::string text;
-  text.reserve(320);
+  text.reserve(512);
+  const std::vector<FieldFacts>& facts = AllFacts();
+  const uint64_t left_out = LaterDefaults(point);
+  size_t place = 0;
   VisitFields(point, [&](std::string_view name, const auto& value) {
-    if (Matters(point, name) && !IsLaterDefault(point, name)) StrAppend(&text, name, "=", ValueText(value), "\n");
+    const bool written = (left_out >> place & 1) == 0 && Applies(facts[place].matters, point);
+    if (written) StrAppend(&text, name, "=", ValueText(value), "\n");
+    ++place;
   });
   return text;
 }
@@ -318,21 +397,18 @@ uint64_t KeyPrefix(std::string_view point_key) {
   return prefix;
 }
 
-bool IsLaterDefault(const PointSpec& point, std::string_view field) {
-  static const PointSpec& defaults = *new PointSpec();
-  const auto same = [&](std::string_view name, const auto& value, const auto& by_default) {
-    return field == name && value == by_default;
-  };
-  const PointSpec &p = point, &d = defaults;
-  return same("mlp_width", p.mlp_width, d.mlp_width) || same("activation", p.activation, d.activation) ||
-         same("positions", p.positions, d.positions) || same("dropout", p.dropout, d.dropout) ||
-         same("tokens", p.tokens, d.tokens) || same("zipf_s", p.zipf_s, d.zipf_s) ||
-         same("negbin_r", p.negbin_r, d.negbin_r) || same("negbin_p", p.negbin_p, d.negbin_p) ||
-         same("vector_dim", p.vector_dim, d.vector_dim) || same("heldout_size", p.heldout_size, d.heldout_size) ||
-         same("file", p.file, d.file) || same("file_hash", p.file_hash, d.file_hash) ||
-         same("warmup", p.warmup, d.warmup) || same("momentum", p.momentum, d.momentum) ||
-         same("weight_decay", p.weight_decay, d.weight_decay) || same("clip_norm", p.clip_norm, d.clip_norm) ||
-         same("loss", p.loss, d.loss);
+uint64_t LaterDefaults(const PointSpec& point) {
+  const std::vector<FieldFacts>& facts = AllFacts();
+  uint64_t defaults = 0;
+  size_t place = 0;
+  VisitFields(point, [&](std::string_view, const auto& value) {
+    const FieldFacts& field = facts[place];
+    if (field.later && value == *static_cast<const std::decay_t<decltype(value)>*>(field.by_default)) {
+      defaults |= uint64_t{1} << place;
+    }
+    ++place;
+  });
+  return defaults;
 }
 
 int64_t MlpWidth(const PointSpec& p) {

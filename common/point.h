@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "nlohmann/json_fwd.hpp"
 
 namespace capsweep {
 
@@ -141,9 +142,9 @@ void VisitFields(Spec& s, Visitor&& v) {
   v("backend", s.backend);
 }
 
-// Whether a field came after format 1 and holds the value that reproduces format 1. Such fields are left out of the
-// canonical text and of JSON, so that older identities stay and lines stay short.
-bool IsLaterDefault(const PointSpec& point, std::string_view field);
+// The fields that came after format 1 and hold the value that reproduces format 1, as bits by their place in VisitFields.
+// They are left out of the canonical text and of JSON, so that older identities stay and lines stay short.
+uint64_t LaterDefaults(const PointSpec& point);
 
 // Canonical text: one `name=value` line per field in the order above; numbers in shortest round-trip form. A field that
 // cannot change the result is left out (lm_targets outside lm, lr_final outside cosine, heads of a family without
@@ -181,5 +182,6 @@ absl::Status ValidatePoint(const PointSpec& point);
 // Flat JSON object with the names above. Absent fields keep their defaults; unknown or mistyped ones are errors.
 std::string PointToJson(const PointSpec& point);
 absl::StatusOr<PointSpec> PointFromJson(std::string_view json);
+absl::StatusOr<PointSpec> PointFromParsed(const nlohmann::ordered_json& json);
 
 }  // namespace capsweep

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
+#include "common/json_text.h"
 #include "common/point.h"
 #include "common/text.h"
 
@@ -52,29 +53,39 @@ constexpr std::string_view Wanted() {
 }  // namespace
 
 std::string PointToJson(const PointSpec& point) {
-  Json json = Json::object();
+  std::string text = "{";
+  text.reserve(512);
+  const uint64_t left_out = LaterDefaults(point);
+  size_t place = 0;
   VisitFields(point, [&](std::string_view name, const auto& value) {
-    using T = std::decay_t<decltype(value)>;
+    if ((left_out >> place++ & 1) != 0) return;
     if ((name == "epochs" && point.epochs == 0) || (name == "steps" && point.steps == 0)) return;
-    if ((name == "backend" && point.backend.empty()) || IsLaterDefault(point, name)) return;
-    if constexpr (std::is_enum_v<T>) {
-      json[std::string(name)] = ToWord(value);
+    if (name == "backend" && point.backend.empty()) return;
+    AppendJsonName(text, name);
+    if constexpr (std::is_enum_v<std::decay_t<decltype(value)>>) {
+      AppendJson(text, ToWord(value));
     } else {
-      json[std::string(name)] = value;
+      AppendJson(text, value);
     }
   });
-  return json.dump();
+  text += '}';
+  return text;
 }
 
 absl::StatusOr<PointSpec> PointFromJson(std::string_view text) {
-  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  return PointFromParsed(Json::parse(text, nullptr, /*allow_exceptions=*/false));
+}
+
+absl::StatusOr<PointSpec> PointFromParsed(const Json& json) {
   if (json.is_discarded() || !json.is_object()) return absl::InvalidArgumentError("a point must be a JSON object");
   PointSpec point;
   absl::Status status;
   size_t known = 0;
+  auto next = json.begin();  // fields mostly come in our order
   VisitFields(point, [&](std::string_view name, auto& value) {
-    const auto it = json.find(std::string(name));
+    const auto it = next != json.end() && next.key() == name ? next : json.find(std::string(name));
     if (it == json.end()) return;
+    next = std::next(it);
     ++known;
     if (!AssignField(*it, value) && status.ok()) {
       status = absl::InvalidArgumentError(StrCat(name, ": ", it->dump(-1, ' ', false, Json::error_handler_t::replace),

@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "common/json_text.h"
 #include "common/param_count.h"
 #include "common/point.h"
 #include "common/text.h"
@@ -89,30 +90,46 @@ bool FromWord(std::string_view word, FailureCause& out) {
 }
 
 std::string ResultToJson(const PointResult& result) {
-  Json json = Json::object();
+  std::string text = "{";
+  text.reserve(1024);
   VisitResultFields(result, [&](std::string_view name, const auto& value) {
     if constexpr (std::is_same_v<std::decay_t<decltype(value)>, double>) {
       if (MayBeAbsent(name) && std::isnan(value)) return;
     }
-    json[std::string(name)] = value;
+    AppendJsonName(text, name);
+    AppendJson(text, value);
   });
-  Json curve = Json::array();
+  AppendJsonName(text, "curve");
+  text += '[';
   for (const Evaluation& e : result.curve) {
-    curve.push_back({e.epoch, e.step, e.items_mem, e.tokens_mem, e.nll_bits, e.train_loss});
-    if (!std::isnan(e.heldout_loss)) curve.back().push_back(e.heldout_loss);
+    if (&e != &result.curve.front()) text += ',';
+    StrAppend(&text, '[', e.epoch, ',', e.step, ',', e.items_mem, ',', e.tokens_mem, ',');
+    AppendJson(text, e.nll_bits);
+    text += ',';
+    AppendJson(text, e.train_loss);
+    if (!std::isnan(e.heldout_loss)) {
+      text += ',';
+      AppendJson(text, e.heldout_loss);
+    }
+    text += ']';
   }
-  json["curve"] = std::move(curve);
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  text += "]}";
+  return text;
 }
 
 absl::StatusOr<PointResult> ResultFromJson(std::string_view text) {
-  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  return ResultFromParsed(Json::parse(text, nullptr, /*allow_exceptions=*/false));
+}
+
+absl::StatusOr<PointResult> ResultFromParsed(const Json& json) {
   if (json.is_discarded() || !json.is_object()) return absl::InvalidArgumentError("a result must be a JSON object");
   PointResult result;
   absl::Status status;
+  auto next = json.begin();  // fields mostly come in our order
   VisitResultFields(result, [&](std::string_view name, auto& value) {
-    const auto it = json.find(std::string(name));
+    const auto it = next != json.end() && next.key() == name ? next : json.find(std::string(name));
     if (!status.ok()) return;
+    if (it != json.end()) next = std::next(it);
     if (it == json.end() || it->is_null()) {
       if (!MayBeAbsent(name)) status = Impossible(name, "is missing");
     } else if (!Assign(*it, value)) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "nlohmann/json_fwd.hpp"
 
 namespace capsweep {
 
@@ -134,6 +135,7 @@ bool FromWord(std::string_view word, FailureCause& out);
 // heldout_loss], …]. What was not measured is null, or left out.
 std::string ResultToJson(const PointResult& result);
 absl::StatusOr<PointResult> ResultFromJson(std::string_view json);
+absl::StatusOr<PointResult> ResultFromParsed(const nlohmann::ordered_json& json);
 
 // Whether the numbers can belong together (0 ≤ items_mem ≤ best ≤ D, tokens_mem ≤ D·T, finite, …): what a coordinator
 // checks before it believes a worker.

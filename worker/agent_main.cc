@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/synchronization/mutex.h"
 #include "common/build_info.h"
 #include "common/logging.h"
 #include "common/status.h"
@@ -84,6 +85,8 @@ int Fail(const absl::Status& status) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // Debian's Abseil looks for lock cycles under a global lock at every lock that gRPC takes.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   CommandLine line;
   CLI::App app("Trains points for a capsweep coordinator with the devices of this host.", "capsweep-worker");
   AddOptions(app, line);

@@ -132,8 +132,8 @@ void WarnAboutSlowBlas(const DeviceFacts& facts) {
   }
 }
 
-void EmitOrExit(const std::string& line) {
-  if (!WriteLine(STDOUT_FILENO, line)) {
+void FlushOrExit(LineWriter& output) {
+  if (!output.Flush()) {
     _exit(kExitFailed);  // nobody listens any more
   }
 }
@@ -147,9 +147,12 @@ void HandleLine(LineSplitter::Line line, Runner& runner) {
 }
 
 // Until stopped, or by hand until the input has ended and everything is trained.
-absl::Status Serve(InputReader& input, Runner& runner) {
+absl::Status Serve(InputReader& input, LineWriter& output, Runner& runner) {
   while (!runner.stopped()) {
     const bool wait = !runner.busy() && !input.AtEnd();
+    if (wait) {
+      FlushOrExit(output);
+    }
     if (auto line = input.Take(wait ? kIdleWait : Duration::zero()); line.has_value()) {
       HandleLine(*std::move(line), runner);
       continue;
@@ -171,6 +174,7 @@ absl::StatusOr<int> Main(const Options& options) {
   ASSIGN_OR_RETURN(const DeviceFacts facts, FindDeviceFacts(device, backends.front()->name()));
   WarnAboutSlowBlas(facts);
   const bool report_all = options.serve || options.progress;
+  LineWriter output(STDOUT_FILENO);
   if (report_all) {
     std::vector<std::string> names;
     for (const auto& backend : backends) {
@@ -178,16 +182,21 @@ absl::StatusOr<int> Main(const Options& options) {
     }
     // Models that share a core share its speed: however many are packed, the device is one slot for the scheduler. A
     // pack fills itself from what is queued here.
-    EmitOrExit(HelloLine(facts, device, names, device == "cpu" ? 1 : backends.front()->Slots(PointSpec())));
+    output.Add(HelloLine(facts, device, names, device == "cpu" ? 1 : backends.front()->Slots(PointSpec())));
+    FlushOrExit(output);
   }
-  Runner runner(std::move(backends), facts, report_all, EmitOrExit);
+  Runner runner(
+      std::move(backends), facts, report_all, [&output](const std::string& line) { output.Add(line); }, Clock::Real(),
+      [&output] { FlushOrExit(output); });
   // The reader's thread may outlive this function: never destroyed.
   auto& input = *new InputReader(STDIN_FILENO, kMaxLineBytes, [serve = options.serve] {
     if (serve) {
       _exit(kExitOk);  // the agent is gone
     }
   });
-  RETURN_IF_ERROR(Serve(input, runner));
+  const absl::Status served = Serve(input, output, runner);
+  FlushOrExit(output);
+  RETURN_IF_ERROR(served);
   if (options.serve) {
     return kExitOk;
   }

@@ -2,21 +2,29 @@
 """No-op tasks per second: capsweep end to end (coordinator, two real workers with real trainers, every result on disk) and
 the task runners that are installed here, one after the other on the same machine.
 
-    bench/peers/dispatch.py [--bin build/release/bin] [--tasks 2000] [--points 20000] [--only NAME,...]
+    bench/peers/dispatch.py [--bin build/release/bin] [--tasks 2000] [--points 20000] [--only NAME,...] [--json FILE]
 
-A peer that is not installed is named and left out: ray, dask (distributed), optuna, celery with redis from PyPI and Debian;
-parallel, xargs from Debian; hq (HyperQueue) from its releases. Two workers each. Only capsweep, Optuna and Slurm keep
-results on disk; a point of capsweep is a real one: a model of 1,408 parameters, one step, one evaluation of 16 items.
+A peer that is not installed is named and left out: ray, dask (distributed), optuna, hyperqueue, celery with redis from PyPI
+and Debian; parallel, xargs, Slurm from Debian. Two workers each. Only capsweep, Optuna and Slurm keep results on disk; a
+point of capsweep is a real one: a model of 1,408 parameters, one step, one evaluation of 16 items. With --json the figures
+are appended to FILE as one line, with commit and machine.
 """
 import argparse
+import contextlib
+import io
 import json
 import os
+import platform
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+
+import slurm_peer
 
 SWEEP = """sweep: noop
 task: {{mode: label, vocab: 16, seq_len: 8}}
@@ -41,6 +49,20 @@ def wait_for(what, seconds=60):
     raise RuntimeError("timed out")
 
 
+def free_port():
+    with contextlib.closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def done_points(http):
+    """Over HTTP: starting the command line fifty times a second would take a quarter of a core from what is measured."""
+    request = urllib.request.Request(f"http://{http}/capsweep.v1.SweepService/ListSweeps", b"{}",
+                                     {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as reply:
+        return int(json.load(reply)["sweeps"][0].get("done", 0))
+
+
 def capsweep(args):
     """Rate from the submission to the last result on disk; workers are connected before."""
     binary = os.path.join(args.bin, "capsweep")
@@ -53,8 +75,10 @@ def capsweep(args):
         return subprocess.run([binary, *words, "--coordinator", address], check=True, capture_output=True, text=True).stdout
 
     try:
-        coordinator = subprocess.Popen([binary + "-coordinator", "--db", f"{folder}/a.db", "--listen", "127.0.0.1:0"],
-                                       stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        http = f"127.0.0.1:{free_port()}"
+        coordinator = subprocess.Popen(
+            [binary + "-coordinator", "--db", f"{folder}/a.db", "--listen", "127.0.0.1:0", "--http", http],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         running.append(coordinator)
         address = coordinator.stdout.readline().split()[-1]
         for name in ("one", "two"):
@@ -66,7 +90,7 @@ def capsweep(args):
             file.write(SWEEP.format(points=args.points))
         start = time.monotonic()
         cli("submit", f"{folder}/noop.yaml")
-        wait_for(lambda: json.loads(cli("status", "noop", "--format", "json"))[0]["done"] == args.points, 600)
+        wait_for(lambda: done_points(http) == args.points, 600)
         return args.points / (time.monotonic() - start)
     finally:
         for process in reversed(running):
@@ -178,26 +202,31 @@ def celery_redis(args):
 
 
 def hyperqueue(args):
-    if shutil.which("hq") is None:
-        raise NotHere("no hq")
-    folder = tempfile.mkdtemp()
-    environment = {**os.environ, "HQ_SERVER_DIR": folder}
-    quiet = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    running = [subprocess.Popen(["hq", "server", "start"], **quiet)]
+    """A program per task: the Python API has no smaller task that crosses to a worker."""
     try:
-        time.sleep(1)
-        running += [subprocess.Popen(["hq", "worker", "start", "--cpus", "1"], **quiet) for _ in range(2)]
-        time.sleep(2)
+        from hyperqueue import Job, LocalCluster
+        from hyperqueue.cluster import WorkerConfig
+    except ImportError:
+        raise NotHere("pip install hyperqueue")
+    with LocalCluster() as cluster:
+        for _ in range(2):
+            cluster.start_worker(WorkerConfig(cores=1))
+        client = cluster.client()
+        job = Job()
+        for _ in range(args.tasks):
+            job.program(["true"], stdout=None, stderr=None)
         start = time.monotonic()
-        subprocess.run(["hq", "submit", "--wait", "--array", f"1-{args.tasks}", "--stdout", "none", "--stderr", "none",
-                        "true"], check=True, **quiet)
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            client.wait_for_jobs([client.submit(job)])
         return args.tasks / (time.monotonic() - start)
-    finally:
-        for process in reversed(running):
-            process.terminate()
-        for process in running:
-            process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def slurm(args):
+    if slurm_peer.why_not():
+        raise NotHere(slurm_peer.why_not())
+    tasks = min(args.tasks, 200)
+    with slurm_peer.Slurm() as cluster:
+        return tasks / cluster.run_array(tasks)
 
 
 RUNNERS = {
@@ -205,11 +234,23 @@ RUNNERS = {
     "ray": (ray_actors, "actors; results in memory"),
     "xargs": (xargs, "a process per task; keeps nothing"),
     "dask": (dask, "results in memory"),
-    "hyperqueue": (hyperqueue, "a process per task; no journal"),
+    "hyperqueue": (hyperqueue, "a process per task; two workers in one process, no journal"),
     "celery": (celery_redis, "late acknowledgement; Redis does not persist"),
     "parallel": (parallel, "a process per task; keeps nothing"),
     "optuna": (optuna_sqlite, "SQLite; two threads"),
+    "slurm": (slurm, "an array job on one node of two cores, scheduler tuned; state on disk"),
 }
+
+
+def provenance():
+    here = os.path.dirname(os.path.abspath(__file__))
+    commit = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+                            capture_output=True, text=True).stdout.strip()
+    with open("/proc/cpuinfo") as file:
+        cpu = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
+    return {"bench": "peers", "commit": commit or "unknown", "cpu": cpu, "cores": os.cpu_count(),
+            "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
+            "system": platform.platform(), "time": int(time.time())}
 
 
 def main():
@@ -218,9 +259,10 @@ def main():
     parser.add_argument("--tasks", type=int, default=2000)
     parser.add_argument("--points", type=int, default=20000)
     parser.add_argument("--only", default=",".join(RUNNERS))
+    parser.add_argument("--json", help="append the figures to this file, one line")
     args = parser.parse_args()
     print(f"{'no-op tasks':<14}{'per second':>12}{'capsweep is':>14}")
-    ours = None
+    ours, rows = None, []
     for name in args.only.split(","):
         run, note = RUNNERS[name]
         try:
@@ -230,7 +272,11 @@ def main():
             continue
         ours = rate if name == "capsweep" else ours
         ratio = f"{ours / rate:.1f} x" if ours else ""
+        rows.append({"name": name, "per_second": rate, "note": note})
         print(f"{name:<14}{rate:>12.0f}{ratio:>14}  {note}", flush=True)
+    if args.json:
+        with open(args.json, "a") as file:
+            file.write(json.dumps({**provenance(), "rows": rows}, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <optional>
 #include <system_error>
@@ -311,12 +312,22 @@ void Doctor::LookInside() {
   }
 }
 
+// A file of a spool holds a report or several, each after a line that begins so.
+int64_t ReportsIn(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  int64_t reports = 0;
+  for (std::string line; std::getline(file, line);) {
+    reports += line.rfind("capsweep-report ", 0) == 0 ? 1 : 0;
+  }
+  return std::max<int64_t>(reports, 1);
+}
+
 void Doctor::LookAtSpool() {
   const auto count = [](const std::string& folder) {
     int64_t reports = 0;
     std::error_code error;
     for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-      reports += entry.path().extension() == ".report" ? 1 : 0;
+      reports += entry.path().extension() == ".report" ? ReportsIn(entry.path()) : 0;
     }
     return error ? -1 : reports;
   };

@@ -93,6 +93,8 @@ absl::StatusOr<Mutations> Mutations::Prepare(Database& db) {
     ASSIGN_OR_RETURN(Statement statement, db.Prepare(SqlText(static_cast<Sql>(i))));
     mutations.statements_.push_back(std::move(statement));
   }
+  ASSIGN_OR_RETURN(const int64_t checkpoints, db.QueryInt("SELECT EXISTS (SELECT 1 FROM checkpoints)"));
+  mutations.any_checkpoints_ = checkpoints != 0;
   return mutations;
 }
 
@@ -165,7 +167,7 @@ absl::Status Mutations::On(const core::ResultAccepted& m, int64_t now_ms) {
   RETURN_IF_ERROR(Reach(FailPoint::kResultEnded));
   RETURN_IF_ERROR(statements_[kPointDone].Bind(1, point).Run());
   RETURN_IF_ERROR(Reach(FailPoint::kResultDone));
-  return statements_[kDropCheckpoint].Bind(1, point).Run();
+  return any_checkpoints_ ? statements_[kDropCheckpoint].Bind(1, point).Run() : absl::OkStatus();
 }
 
 absl::Status Mutations::On(const core::PointChanged& m, int64_t) {
@@ -182,6 +184,7 @@ absl::Status Mutations::On(const core::CheckpointSaved& m, int64_t now_ms) {
   if (m.checkpoint == nullptr) {
     return absl::OkStatus();
   }
+  any_checkpoints_ = true;
   return statements_[kSaveCheckpoint]
       .Bind(1, m.id.point.value())
       .Bind(2, m.id.attempt.value())

@@ -35,6 +35,7 @@ class Mutations {
 
   sqlite3* db_;  // not the Database: that moves
   std::vector<Statement> statements_;
+  bool any_checkpoints_ = true;  // false: the table has been empty since it was opened
 };
 
 }  // namespace capsweep::store

@@ -5,10 +5,9 @@
 #include <utility>
 
 #include "common/cost_model.h"
-#include "common/param_count.h"
 #include "common/status.h"
 #include "common/text.h"
-#include "coordinator/store/columns.h"
+#include "coordinator/store/point_adder.h"
 #include "coordinator/store/shapes.h"
 
 namespace capsweep::store {
@@ -78,129 +77,6 @@ absl::StatusOr<bool> SamePoints(Database& db, int64_t sweep, const Store::PointS
   ASSIGN_OR_RETURN(const int64_t stored, CountPoints(db, sweep));
   return missing == 0 && seen == stored;
 }
-
-// Inserts the points of one sweep and notes what the core must hear.
-class PointAdder {
- public:
-  static absl::StatusOr<PointAdder> Make(Database& db, int64_t sweep, ShapeNumbers& shapes, StoredSweep& out) {
-    PointAdder adder(db, sweep, shapes, out);
-    const std::string insert =
-        StrCat("INSERT INTO points (point_key, shape, cost_seconds, params_total, params_train, max_targets, ",
-               SpecColumnList(), ") VALUES (", Parameters(1, kFirstSpecParameter - 1 + SpecColumnCount()),
-               ") ON CONFLICT (point_key) DO NOTHING");
-    const std::pair<std::optional<Statement>*, std::string> statements[] = {
-        {&adder.insert_, insert},
-        {&adder.find_, StrCat("SELECT point_id, state, failures, lost, shape, cost_seconds, coalesce((SELECT "
-                              "MAX(attempt) FROM attempts a WHERE a.point_id = p.point_id), 0) "
-                              "FROM points p WHERE point_key = ?1")},
-        {&adder.link_, "INSERT INTO sweep_points (sweep_id, point_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING"},
-        {&adder.reopen_, "UPDATE points SET state = 'pending', reason = '' WHERE point_id = ?1"},
-        {&adder.sweeps_, "SELECT sweep_id FROM sweep_points WHERE point_id = ?1 ORDER BY sweep_id"},
-    };
-    for (const auto& [slot, sql] : statements) {
-      ASSIGN_OR_RETURN(Statement statement, db.Prepare(sql));
-      *slot = std::move(statement);
-    }
-    return adder;
-  }
-
-  absl::Status Add(const PointSpec& point) {
-    const std::string key = PointKey(point);
-    ASSIGN_OR_RETURN(const bool fresh, Insert(point, key));
-    core::PointRow row;
-    if (fresh) {
-      row = std::move(inserted_);
-      row.point = PointId(db_->LastRowId());
-    } else {
-      RETURN_IF_ERROR(Read(key, row));
-    }
-    const int64_t id = row.point.value();
-    RETURN_IF_ERROR(link_->Bind(1, sweep_).Bind(2, id).Run());
-    const bool linked = db_->Changes() > 0;
-    ++(fresh ? out_->new_points : out_->known_points);
-    if (!linked) {
-      return absl::OkStatus();
-    }
-    ++out_->points;
-    out_->done_points += row.state == core::PointState::kDone ? 1 : 0;
-    if (row.state == core::PointState::kCancelled) {
-      RETURN_IF_ERROR(reopen_->Bind(1, id).Run());
-      row.state = core::PointState::kPending;
-    }
-    open_points_ += row.state == core::PointState::kPending || row.state == core::PointState::kRunning ? 1 : 0;
-    RETURN_IF_ERROR(NoteSweeps(fresh, row));
-    out_->event.points.push_back(std::move(row));
-    return absl::OkStatus();
-  }
-
-  int64_t open_points() const { return open_points_; }
-
- private:
-  static constexpr int kFirstSpecParameter = 7;
-
-  PointAdder(Database& db, int64_t sweep, ShapeNumbers& shapes, StoredSweep& out)
-      : db_(&db), sweep_(sweep), shapes_(&shapes), out_(&out) {}
-
-  // True: made, and `inserted_` describes it but for its id. False: it was there.
-  absl::StatusOr<bool> Insert(const PointSpec& point, const std::string& key) {
-    const std::string shape = ShapeKey(point);
-    const double cost = EstimateSeconds(point);
-    const ParamCount params = CountParams(point);
-    insert_->Bind(1, key).Bind(2, shape).Bind(3, cost).Bind(4, params.total).Bind(5, params.train);
-    insert_->Bind(6, MaxTargets(point));
-    BindSpec(*insert_, kFirstSpecParameter, point);
-    RETURN_IF_ERROR(insert_->Run());
-    inserted_ = {};
-    inserted_.key_prefix = KeyPrefix(key);
-    inserted_.shape = shapes_->Number(shape);
-    inserted_.pack_lanes = shapes_->Lanes(inserted_.shape);
-    inserted_.cost_seconds = static_cast<float>(cost);
-    return db_->Changes() > 0;
-  }
-
-  absl::Status Read(const std::string& key, core::PointRow& row) {
-    find_->Bind(1, key);
-    ASSIGN_OR_RETURN(const bool found, find_->Step());
-    if (!found || !core::FromWord(find_->Text(1), row.state)) {
-      return absl::DataLossError(StrCat("point ", key, " cannot be read back"));
-    }
-    row.point = PointId(find_->Int(0));
-    row.key_prefix = KeyPrefix(key);
-    row.failures = static_cast<uint16_t>(find_->Int(2));
-    row.lost = static_cast<uint16_t>(find_->Int(3));
-    row.shape = shapes_->Number(find_->Text(4));
-    row.pack_lanes = shapes_->Lanes(row.shape);
-    row.cost_seconds = static_cast<float>(find_->Real(5));
-    row.last_attempt = static_cast<int32_t>(find_->Int(6));
-    find_->Reset();
-    return absl::OkStatus();
-  }
-
-  absl::Status NoteSweeps(bool fresh, core::PointRow& row) {
-    if (fresh) {
-      row.sweeps.emplace_back(sweep_);
-      return absl::OkStatus();
-    }
-    sweeps_->Bind(1, row.point.value());
-    while (true) {
-      ASSIGN_OR_RETURN(const bool more, sweeps_->Step());
-      if (!more) {
-        break;
-      }
-      row.sweeps.emplace_back(sweeps_->Int(0));
-    }
-    sweeps_->Reset();
-    return absl::OkStatus();
-  }
-
-  Database* db_;
-  int64_t sweep_;
-  ShapeNumbers* shapes_;
-  StoredSweep* out_;
-  int64_t open_points_ = 0;
-  core::PointRow inserted_;
-  std::optional<Statement> insert_, find_, link_, reopen_, sweeps_;
-};
 
 absl::StatusOr<KnownSweep> InsertSweep(Database& db, const SubmitRequest& request) {
   const SweepSpec& sweep = request.sweep;
@@ -298,7 +174,8 @@ absl::StatusOr<StoredSweep> AddSweepRows(Database& db, const SubmitRequest& requ
     ASSIGN_OR_RETURN(known, InsertSweep(db, request));
   }
   ASSIGN_OR_RETURN(PointAdder adder, PointAdder::Make(db, known->id, shapes, out));
-  RETURN_IF_ERROR(request.points([&](const PointSpec& point) { return adder.Add(point); }));
+  RETURN_IF_ERROR(ForEachPrepared(request.points, [&](const PreparedPoint& prepared) { return adder.Add(prepared); }));
+  RETURN_IF_ERROR(adder.LinkFresh());
   if (!out.created) {
     known->limits = sweep.limits;
     known->measure = sweep.measure;
@@ -398,8 +275,9 @@ absl::StatusOr<StoredSweep> AddProbeRows(Database& db, SweepId sweep, const std:
   ASSIGN_OR_RETURN(out.done_points, CountDone(db, known->id));
   ASSIGN_OR_RETURN(PointAdder adder, PointAdder::Make(db, known->id, shapes, out));
   for (const PointSpec& point : points) {
-    RETURN_IF_ERROR(adder.Add(point));
+    RETURN_IF_ERROR(adder.Add(PreparePoint(point)));
   }
+  RETURN_IF_ERROR(adder.LinkFresh());
   RETURN_IF_ERROR(WriteFound(db, known->id, found));
   RETURN_IF_ERROR(db.Execute(StrCat("UPDATE sweeps SET changed_ms = ", now_ms, " WHERE sweep_id = ", id)));
   out.event.sweep = RowOf(*known, name);

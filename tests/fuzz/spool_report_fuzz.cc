@@ -15,6 +15,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if ((data[0] & 1) != 0) {
     bytes = StrCat("capsweep-report 1 ", Sha256Hex(bytes), "\n", bytes);
   }
+  std::vector<std::string> parts;
+  for (const std::string_view part : agent::SplitReports(bytes).reports) {
+    parts.emplace_back(part);
+  }
+  fuzz::Require(bytes.ends_with(StrJoin(parts, "\n")), "cutting a file into reports loses nothing of them");
   const absl::StatusOr<agent::Report> report = agent::DecodeReport(bytes);
   if (!report.ok()) {
     return 0;

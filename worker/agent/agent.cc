@@ -111,6 +111,7 @@ struct Agent::Impl {
   WakeFd stop_asked;
   std::unique_ptr<Spool> spool;
   std::string checkpoint_folder;
+  std::set<std::string> resumable;  // attempts with a file in checkpoint_folder that waits for their trainer
   State state;
   std::vector<TrainerProcess> trainers;  // parallel to the state's devices
   std::vector<bool> hopeless;            // its trainer cannot be started; still tried
@@ -205,6 +206,7 @@ int Agent::Impl::Run() {
     if (stop_asked.Clear()) BeginStop(now, "asked to stop", kExitOk);
     wake.Clear();
     PumpTrainers(now);
+    courier->SpoolDue(now);
     if (std::optional<Courier::Answer> answer = courier->Take(now)) OnAnswer(*answer, now);
     CheckLimits(now);
     if (phase != Phase::kStoppingTrainers && (AllTrainersSettled() || now >= started + kFirstCallPatience)) {
@@ -308,12 +310,15 @@ void Agent::Impl::SendTrain(const Train& train) {
       spdlog::warn("attempt {} starts anew, its checkpoint cannot be written: {}", train.attempt,
                    std::string(status.message()));
       path.clear();
+    } else {
+      resumable.insert(train.attempt);
     }
   }
   trainers[train.device].Send(TrainLine(train.attempt, train.point, path));
 }
 
 void Agent::Impl::ForgetCheckpointFile(const std::string& attempt) {
+  if (resumable.erase(attempt) == 0) return;
   unlink(StrCat(checkpoint_folder, "/", FileNameOf(attempt), ".resume").c_str());
 }
 

@@ -11,6 +11,13 @@ namespace capsweep::agent {
 namespace {
 
 constexpr Duration kBatch = std::chrono::milliseconds(20);
+constexpr Duration kLongestBatch = std::chrono::milliseconds(200);
+constexpr Duration kRateWindow = std::chrono::milliseconds(100);
+constexpr double kManyPerSlot = 64;  // four times what a core trains at once
+// Of the time for which the devices have work: the rest is for the call itself.
+constexpr double kBatchShare = 0.25;
+// Of one file of the spool, in bytes on the wire.
+constexpr size_t kMaxGroupBytes = 2 << 20;
 constexpr Duration kSpoolCheapAfter = std::chrono::seconds(1);
 constexpr Duration kSpoolRetry = std::chrono::seconds(5);
 constexpr double kDearSeconds = 1.0;
@@ -36,6 +43,18 @@ bool RefusesContent(const absl::Status& status) {
   return status.code() == absl::StatusCode::kInvalidArgument || status.code() == absl::StatusCode::kResourceExhausted;
 }
 
+// The first reports, as many as one file may hold: of one database, and not too large together.
+std::vector<ReportPtr> TakeGroup(std::vector<ReportPtr>& reports) {
+  size_t count = 0, bytes = 0;
+  while (count < reports.size() && bytes < kMaxGroupBytes && reports[count]->database_id == reports[0]->database_id) {
+    bytes += WireBytes(*reports[count++]);
+  }
+  const auto end = reports.begin() + static_cast<std::ptrdiff_t>(count);
+  std::vector<ReportPtr> group(reports.begin(), end);
+  reports.erase(reports.begin(), end);
+  return group;
+}
+
 }  // namespace
 
 Courier::Courier(CourierOptions options, State* state, Spool* spool, Instant now, std::function<void()> wake)
@@ -54,7 +73,15 @@ double Courier::RemainingSeconds(Instant now) const {
 
 void Courier::Hasten(Instant now) {
   news_ = true;
-  if (failures_ == 0) next_call_ = std::min(next_call_, now + kBatch);
+  if (failures_ == 0) next_call_ = std::min(next_call_, now + BatchTime());
+}
+
+// Every call lists all that is held and costs both sides time for it, so a worker whose devices all hold hundreds of
+// points makes fewer and larger calls. It never waits so long that one of them could run dry.
+Duration Courier::BatchTime() const {
+  if (reports_per_second_ <= 0 || state_->LeastHeldPerSlot() < kManyPerSlot) return kBatch;
+  const double seconds = kBatchShare * static_cast<double>(state_->HeldCount()) / reports_per_second_;
+  return std::clamp<Duration>(FromSeconds(std::min(seconds, 1.0)), kBatch, kLongestBatch);
 }
 
 void Courier::Deliver(const std::vector<ReportPtr>& reports, Instant now) {
@@ -65,8 +92,13 @@ void Courier::Deliver(const std::vector<ReportPtr>& reports, Instant now) {
     unspooled_[report->id] = {report, spool_at};
     spool_due_ = std::min(spool_due_, spool_at);
   }
+  reports_counted_ += static_cast<int64_t>(reports.size());
+  if (now - counted_since_ >= kRateWindow) {
+    reports_per_second_ = static_cast<double>(reports_counted_) / ToSeconds(now - counted_since_);
+    reports_counted_ = 0;
+    counted_since_ = now;
+  }
   if (!reports.empty()) Hasten(now);
-  SpoolDue(now);
 }
 
 void Courier::Settle(const Changes& changes, Instant now) {
@@ -74,11 +106,15 @@ void Courier::Settle(const Changes& changes, Instant now) {
     unspooled_.erase(report->id);
     spool_->Remove(report->database_id, report->id);
   }
+  std::vector<ReportPtr> homeless;  // of a coordinator that is gone, and not on disk
   for (const ReportPtr& report : changes.parked) {
-    if (unspooled_.erase(report->id) > 0 && !SpoolOne(*report)) {
-      spdlog::error("the report of attempt {} of database {} is lost: its coordinator is gone and it cannot be spooled",
-                    ToText(report->id), report->database_id);
-    }
+    if (unspooled_.erase(report->id) > 0) homeless.push_back(report);
+  }
+  while (!homeless.empty()) {
+    const std::vector<ReportPtr> group = TakeGroup(homeless);
+    if (SpoolGroup(group)) continue;
+    spdlog::error("{} reports of database {} are lost: their coordinator is gone and they cannot be spooled",
+                  group.size(), group.front()->database_id);
   }
   if (changes.new_database) {
     std::vector<Report> kept = spool_->Load(state_->database_id());
@@ -155,7 +191,6 @@ void Courier::OnFailure(const SyncOutcome& outcome, Instant now) {
 }
 
 void Courier::Pump(Instant now) {
-  SpoolDue(now);
   if (client_.open()) {
     if (open_call_is_idle_ && news_ && now >= next_call_) CancelCall();
     return;
@@ -178,8 +213,8 @@ void Courier::Pump(Instant now) {
   client_.Start(std::move(call));
 }
 
-bool Courier::SpoolOne(const Report& report) {
-  absl::Status status = spool_->Add(report);
+bool Courier::SpoolGroup(const std::vector<ReportPtr>& reports) {
+  absl::Status status = spool_->AddGroup(reports);
   if (!status.ok() && !spool_failing_) {
     spdlog::warn("reports stay in memory, the spool cannot be written: {}", std::string(status.message()));
   }
@@ -190,18 +225,23 @@ bool Courier::SpoolOne(const Report& report) {
 
 void Courier::SpoolDue(Instant now) {
   if (now < std::max(spool_due_, spool_retry_)) return;
+  std::vector<ReportPtr> due;
   spool_due_ = Instant::max();
-  for (auto it = unspooled_.begin(); it != unspooled_.end();) {
-    if (now < it->second.spool_at) {
-      spool_due_ = std::min(spool_due_, it->second.spool_at);
-      ++it;
-    } else if (SpoolOne(*it->second.report)) {
-      it = unspooled_.erase(it);
+  for (const auto& [id, pending] : unspooled_) {
+    if (now >= pending.spool_at) {
+      due.push_back(pending.report);
     } else {
+      spool_due_ = std::min(spool_due_, pending.spool_at);
+    }
+  }
+  while (!due.empty()) {
+    const std::vector<ReportPtr> group = TakeGroup(due);
+    if (!SpoolGroup(group)) {
       spool_due_ = now;
       spool_retry_ = now + kSpoolRetry;
       return;
     }
+    for (const ReportPtr& report : group) unspooled_.erase(report->id);
   }
 }
 

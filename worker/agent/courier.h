@@ -29,9 +29,10 @@ class Courier {
  public:
   Courier(CourierOptions options, State* state, Spool* spool, Instant now, std::function<void()> wake);
 
-  // New reports: a call is due soon, batching what arrives within 20 ms; an idle call that is held open is ended for
-  // it. A report goes to disk at once when it cost a second or more of training or the coordinator is away; a cheaper
-  // one only when it has waited a second, so that millisecond points do not wait for fsync.
+  // New reports: a call is due soon, batching what arrives within 20 ms, or longer while the devices have work for
+  // longer; an idle call that is held open is ended for it. SpoolDue takes a report to disk at once when it cost a
+  // second or more of training or the coordinator is away; a cheaper one only when it has waited a second, so that
+  // millisecond points do not wait for fsync.
   void Deliver(const std::vector<ReportPtr>& reports, Instant now);
   // A device's state changed: tell the coordinator soon.
   void Hasten(Instant now);
@@ -49,8 +50,10 @@ class Courier {
     SyncReply reply;
   };
   std::optional<Answer> Take(Instant now);
-  // Starts a call if one is due; ends an idle one that stands in the way of news; spools what has waited.
+  // Starts a call if one is due; ends an idle one that stands in the way of news.
   void Pump(Instant now);
+  // Takes to disk what must be there by now, all that came since the last time with one sync.
+  void SpoolDue(Instant now);
   // Writes every report that is worth it. Those that cannot be written stay in memory and are tried again.
   void SpoolAll();
 
@@ -66,8 +69,8 @@ class Courier {
   void OnFailure(const SyncOutcome& outcome, Instant now);
   void PlanNextCall(const SyncCall& call, const SyncReply& reply, Instant now);
   void CancelCall();
-  bool SpoolOne(const Report& report);
-  void SpoolDue(Instant now);
+  Duration BatchTime() const;
+  bool SpoolGroup(const std::vector<ReportPtr>& reports);
 
   CourierOptions options_;
   State* state_;
@@ -85,6 +88,9 @@ class Courier {
   Instant next_complaint_{};
   std::string last_notice_;
   std::map<AttemptId, Pending> unspooled_;
+  double reports_per_second_ = 0;  // lately
+  int64_t reports_counted_ = 0;    // since
+  Instant counted_since_{};
   Instant spool_due_ = Instant::max();  // not after the first of unspooled_
   Instant spool_retry_{};               // after a failed write
   bool spool_failing_ = false;

@@ -1,5 +1,6 @@
 #include "worker/agent/report.h"
 
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -15,6 +16,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::string_view kHeader = "capsweep-report 1 ";
+constexpr std::string_view kCountHeader = "capsweep-reports ";
 constexpr size_t kHashDigits = 64;
 
 std::string_view ToWord(ReportKind kind) {
@@ -126,6 +128,28 @@ absl::StatusOr<Report> DecodeReport(std::string_view bytes) {
     return absl::DataLossError(e.what());
   }
   return report;
+}
+
+std::string JoinReports(const std::vector<std::string>& encoded) {
+  const std::string joined = StrJoin(encoded, "\n");
+  return encoded.size() == 1 ? joined : StrCat(kCountHeader, encoded.size(), "\n", joined);
+}
+
+ReportParts SplitReports(std::string_view bytes) {
+  size_t count = 1;
+  if (const size_t line = bytes.find('\n');
+      bytes.substr(0, kCountHeader.size()) == kCountHeader && line != std::string_view::npos) {
+    std::from_chars(bytes.data() + kCountHeader.size(), bytes.data() + line, count);
+    bytes.remove_prefix(line + 1);
+  }
+  ReportParts parts;
+  const std::string border = StrCat("\n", kHeader);
+  for (size_t end; (end = bytes.find(border)) != std::string_view::npos; bytes.remove_prefix(end + 1)) {
+    parts.reports.push_back(bytes.substr(0, end));
+  }
+  parts.reports.push_back(bytes);
+  parts.complete = parts.reports.size() == count;
+  return parts;
 }
 
 }  // namespace capsweep::agent

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/ids.h"
@@ -45,9 +46,20 @@ struct Report {
 // Upper bound of the report's size on the wire, in bytes; requests are cut by it.
 size_t WireBytes(const Report& report);
 
-// One file of the spool: a line "capsweep-report 1 <sha256 of the rest>", then JSON. Decoding answers DataLoss for
+// In a file of the spool: a line "capsweep-report 1 <sha256 of the rest>", then JSON. Decoding answers DataLoss for
 // anything that is not exactly what encoding wrote.
 std::string EncodeReport(const Report& report);
 absl::StatusOr<Report> DecodeReport(std::string_view bytes);
+
+// A file may hold several of them: what EncodeReport made, joined by line feeds after a line "capsweep-reports
+// <count>", so that a file that was cut where a report ends is known for what it is. One alone stands there as it is.
+std::string JoinReports(const std::vector<std::string>& encoded);
+
+// Cut where a report begins, so that a damaged one leaves its neighbours whole.
+struct ReportParts {
+  std::vector<std::string_view> reports;
+  bool complete = false;  // as many as the first line says
+};
+ReportParts SplitReports(std::string_view bytes);
 
 }  // namespace capsweep::agent

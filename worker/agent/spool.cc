@@ -73,15 +73,45 @@ absl::Status Spool::ReadFolder() {
   }
   if (error) return absl::InternalError(StrCat("read spool folder ", folder_, ": ", error.message()));
   for (const std::string& path : reports) {
-    absl::StatusOr<std::string> bytes = ReadFile(path, kMaxFileBytes);
-    absl::StatusOr<Report> report = bytes.ok() ? DecodeReport(*bytes) : absl::StatusOr<Report>(bytes.status());
-    if (report.ok()) {
-      files_[{report->database_id, report->id}] = path;
-    } else {
-      MoveAside(path, "corrupt", std::string(report.status().message()));
-    }
+    Content content = ReadReports(path);
+    for (const Report& report : content.reports) Put({report.database_id, report.id}, path);
+    if (!content.damage.ok()) Mend(path, std::move(content));
   }
   return absl::OkStatus();
+}
+
+Spool::Content Spool::ReadReports(const std::string& path) {
+  Content content;
+  absl::StatusOr<std::string> bytes = ReadFile(path, kMaxFileBytes);
+  if (!bytes.ok()) return {{}, bytes.status()};
+  const ReportParts parts = SplitReports(*bytes);
+  for (const std::string_view part : parts.reports) {
+    absl::StatusOr<Report> report = DecodeReport(part);
+    content.damage.Update(report.status());
+    if (report.ok()) content.reports.push_back(std::move(*report));
+  }
+  if (!parts.complete) content.damage.Update(absl::DataLossError("reports are missing at its end"));
+  return content;
+}
+
+void Spool::Mend(const std::string& path, Content content) {
+  std::map<std::string, std::vector<std::shared_ptr<const Report>>> whole;
+  for (Report& report : content.reports) {
+    const auto file = files_.find({report.database_id, report.id});
+    if (file == files_.end() || file->second != path) continue;
+    whole[report.database_id].push_back(std::make_shared<const Report>(std::move(report)));
+  }
+  ++owed_[path];  // it stays until it is moved, for people to look at
+  for (const auto& [database, reports] : whole) {
+    if (absl::Status saved = AddGroup(reports); !saved.ok()) {
+      spdlog::warn("{} is damaged; what is whole in it stays there: {}", path, std::string(saved.message()));
+      --owed_[path];
+      return;
+    }
+  }
+  std::erase_if(files_, [&](const auto& entry) { return entry.second == path; });
+  owed_.erase(path);
+  MoveAside(path, "corrupt", std::string(content.damage.message()));
 }
 
 int64_t Spool::NextStart(int64_t now_micros) {
@@ -98,21 +128,60 @@ int64_t Spool::NextStart(int64_t now_micros) {
 }
 
 absl::Status Spool::Add(const Report& report) {
-  const std::string path = StrCat(folder_, "/", SafeName(report.database_id), "-", report.id.point.value(), "-",
-                                  report.id.attempt.value(), kSuffix);
+  return AddGroup({std::shared_ptr<const Report>(std::shared_ptr<void>(), &report)});
+}
+
+absl::Status Spool::AddGroup(const std::vector<std::shared_ptr<const Report>>& reports) {
+  if (reports.empty()) return absl::OkStatus();
+  const Report& first = *reports.front();
+  // A group never takes the name of another file: that may hold others.
+  const std::string others =
+      reports.size() == 1 ? "" : StrCat("-and-", reports.size() - 1, "-", RandomHexId().substr(0, 8));
+  const std::string path = StrCat(folder_, "/", SafeName(first.database_id), "-", first.id.point.value(), "-",
+                                  first.id.attempt.value(), others, kSuffix);
+  std::vector<std::string> texts;
+  std::vector<Key> keys;
+  for (const auto& report : reports) {
+    texts.push_back(EncodeReport(*report));
+    keys.emplace_back(report->database_id, report->id);
+  }
+  return Write(path, JoinReports(texts), keys);
+}
+
+absl::Status Spool::Write(const std::string& path, const std::string& bytes, const std::vector<Key>& keys) {
   RETURN_IF_ERROR(Reach(FailPoint::kSpoolAdd));
-  RETURN_IF_ERROR(WriteFileAtomic(path, EncodeReport(report)));
-  files_[{report.database_id, report.id}] = path;
+  RETURN_IF_ERROR(WriteFileAtomic(path, bytes));
+  for (const Key& key : keys) Put(key, path);
   return absl::OkStatus();
 }
 
-void Spool::Remove(const std::string& database_id, const AttemptId& id) {
-  auto it = files_.find({database_id, id});
-  if (it == files_.end()) return;
-  Reach(FailPoint::kSpoolRemove).IgnoreError();
-  unlink(it->second.c_str());
-  Reach(FailPoint::kSpoolRemoved).IgnoreError();
+void Spool::Put(const Key& key, const std::string& path) {
+  const auto before = files_.find(key);
+  if (before != files_.end() && before->second == path) return;
+  if (before != files_.end()) {
+    if (const std::string old = before->second; Drop(key)) unlink(old.c_str());
+  }
+  files_[key] = path;
+  ++owed_[path];
+}
+
+bool Spool::Drop(const Key& key) {
+  const auto it = files_.find(key);
+  const auto owed = owed_.find(it->second);
   files_.erase(it);
+  if (--owed->second > 0) return false;
+  owed_.erase(owed);
+  return true;
+}
+
+void Spool::Remove(const std::string& database_id, const AttemptId& id) {
+  const auto it = files_.find({database_id, id});
+  if (it == files_.end()) return;
+  const std::string path = it->second;
+  if (!Drop({database_id, id})) return;
+  Reach(FailPoint::kSpoolRemove).IgnoreError();
+  unlink(path.c_str());
+  Reach(FailPoint::kSpoolRemoved).IgnoreError();
 }
 
 void Spool::SetAside(const Report& report) {
@@ -120,24 +189,25 @@ void Spool::SetAside(const Report& report) {
     spdlog::error("{}", WithIds(StrCat("a report cannot be kept: ", status.message()), report.id));
     return;
   }
-  auto it = files_.find({report.database_id, report.id});
-  MoveAside(it->second, "refused", "the coordinator refuses every call that carries it");
-  files_.erase(it);
+  const Key key{report.database_id, report.id};
+  const std::string path = files_.at(key);
+  Drop(key);
+  MoveAside(path, "refused", "the coordinator refuses every call that carries it");
 }
 
 std::vector<Report> Spool::Load(const std::string& database_id) {
+  std::set<std::string> paths;
+  for (const auto& [key, path] : files_) {
+    if (key.first == database_id) paths.insert(path);
+  }
   std::vector<Report> reports;
-  for (auto it = files_.lower_bound({database_id, AttemptId{}});
-       it != files_.end() && it->first.first == database_id;) {
-    absl::StatusOr<std::string> bytes = ReadFile(it->second, kMaxFileBytes);
-    absl::StatusOr<Report> report = bytes.ok() ? DecodeReport(*bytes) : absl::StatusOr<Report>(bytes.status());
-    if (report.ok()) {
-      reports.push_back(std::move(*report));
-      ++it;
-    } else {
-      MoveAside(it->second, "corrupt", std::string(report.status().message()));
-      it = files_.erase(it);
+  for (const std::string& path : paths) {
+    Content content = ReadReports(path);
+    for (const Report& report : content.reports) {
+      const auto file = files_.find({report.database_id, report.id});
+      if (file != files_.end() && file->second == path) reports.push_back(report);
     }
+    if (!content.damage.ok()) Mend(path, std::move(content));
   }
   return reports;
 }

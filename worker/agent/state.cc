@@ -58,6 +58,15 @@ bool State::AnyDeviceIdle() const {
                      [](const DeviceState& d) { return d.view.ready && d.held.empty(); });
 }
 
+double State::LeastHeldPerSlot() const {
+  std::optional<double> least;
+  for (const DeviceState& device : devices_) {
+    const double held = static_cast<double>(device.held.size()) / std::max(device.view.slots, 1);
+    if (device.view.ready) least = std::min(held, least.value_or(held));
+  }
+  return least.value_or(0);
+}
+
 std::vector<ReportPtr> State::Unacknowledged() const {
   std::vector<ReportPtr> reports;
   for (const auto& [serial, report] : unacknowledged_) reports.push_back(report);

@@ -132,6 +132,8 @@ class State {
   bool Idle() const;           // no device holds anything
   bool AnyDeviceIdle() const;  // a ready device holds nothing
   size_t HeldCount() const { return by_name_.size(); }
+  // Of the ready device that holds the least: attempts for each of its slots. 0 where none is ready.
+  double LeastHeldPerSlot() const;
   bool HasUnsent(const SyncCall& call) const { return unacknowledged_.size() > call.reports.size(); }
   std::vector<ReportPtr> Unacknowledged() const;
   const DeviceView& device(size_t index) const { return devices_[index].view; }

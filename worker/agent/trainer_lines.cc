@@ -4,52 +4,53 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "common/json_text.h"
 #include "common/status.h"
 #include "common/text.h"
 
 namespace capsweep::agent {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::ordered_json;
 
 constexpr size_t kMaxNameBytes = 128;
 constexpr int64_t kMaxSlots = 65536;
 
-std::string Line(const json& body) {
-  return body.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+std::string Line(const Json& body) {
+  return body.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 // The coordinator refuses a whole call for one of these being long or having control characters.
-std::string Name(const json& line, const char* field) {
+std::string Name(const Json& line, const char* field) {
   std::string text = line.value(field, "");
   std::replace_if(
       text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c > '~'; }, '?');
   return text.substr(0, kMaxNameBytes);
 }
 
-Hello ReadHello(const json& line) {
+Hello ReadHello(const Json& line) {
   Hello hello;
   hello.protocol = line.at("protocol").get<int64_t>();
   hello.version = Name(line, "version");
   hello.torch_version = Name(line, "torch_version");
   hello.device_kind = Name(line, "device_kind");
   hello.device_name = Name(line, "device_name");
-  const json backends = line.value("backends", json::array());
+  const Json backends = line.value("backends", Json::array());
   if (!backends.empty()) hello.backend = backends.front().get<std::string>();
   hello.memory_bytes = std::max<int64_t>(0, line.value("memory_bytes", int64_t{0}));
   hello.slots = static_cast<int32_t>(std::clamp<int64_t>(line.value("slots", int64_t{1}), 1, kMaxSlots));
   return hello;
 }
 
-Progress ReadProgress(const json& line) {
+Progress ReadProgress(const Json& line) {
   const double budget = line.value("budget_steps", 0.0);
   const double step = line.value("step", 0.0);
   return {line.at("attempt").get<std::string>(), budget > 0 ? std::clamp(step / budget, 0.0, 1.0) : 0.0};
 }
 
-TrainerMessage ReadResult(const json& line) {
+TrainerMessage ReadResult(const Json& line) {
   std::string attempt = line.at("attempt").get<std::string>();
-  absl::StatusOr<PointResult> result = ResultFromJson(line.at("result").dump());
+  absl::StatusOr<PointResult> result = ResultFromParsed(line.at("result"));
   if (!result.ok()) {
     return Failed{std::move(attempt), FailureCause::kInternal,
                   StrCat("the trainer's result cannot be read: ", result.status().message()), 1};
@@ -57,7 +58,7 @@ TrainerMessage ReadResult(const json& line) {
   return Finished{std::move(attempt), std::make_shared<const PointResult>(std::move(*result))};
 }
 
-Failed ReadFailed(const json& line) {
+Failed ReadFailed(const Json& line) {
   Failed failed;
   failed.attempt = line.at("attempt").get<std::string>();
   const std::string cause = line.value("cause", "internal");
@@ -67,7 +68,7 @@ Failed ReadFailed(const json& line) {
   return failed;
 }
 
-absl::StatusOr<TrainerMessage> Read(const json& line) {
+absl::StatusOr<TrainerMessage> Read(const Json& line) {
   const std::string type = line.at("type").get<std::string>();
   if (type == "hello") return ReadHello(line);
   if (type == "started") return Started{line.at("attempt").get<std::string>()};
@@ -84,16 +85,22 @@ absl::StatusOr<TrainerMessage> Read(const json& line) {
 
 absl::StatusOr<TrainerMessage> ParseTrainerLine(std::string_view line) {
   try {
-    return Read(json::parse(line));
-  } catch (const json::exception& e) {
+    return Read(Json::parse(line));
+  } catch (const Json::exception& e) {
     return absl::InvalidArgumentError(e.what());
   }
 }
 
 std::string TrainLine(std::string_view attempt, const PointSpec& point, std::string_view checkpoint_path) {
-  json body = {{"type", "train"}, {"attempt", attempt}, {"point", json::parse(PointToJson(point))}};
-  if (!checkpoint_path.empty()) body["checkpoint"] = checkpoint_path;
-  return Line(body);
+  std::string line = R"({"type":"train","attempt":)";
+  AppendJsonText(line, attempt);
+  if (!checkpoint_path.empty()) {
+    AppendJsonName(line, "checkpoint");
+    AppendJsonText(line, checkpoint_path);
+  }
+  AppendJsonName(line, "point");
+  StrAppend(&line, PointToJson(point), "}\n");
+  return line;
 }
 
 std::string CancelLine(std::string_view attempt) {

@@ -71,10 +71,9 @@ void TrainerProcess::StartChild(Instant now, std::vector<TrainerEvent>& events) 
   spdlog::debug("{}: trainer {} started", options_.name, child_->pid());
 }
 
-void TrainerProcess::Send(std::string line) {
+void TrainerProcess::Send(std::string_view line) {
   if (phase_ != Phase::kReady) return;
   output_ += line;
-  WriteQueued();
 }
 
 void TrainerProcess::Stop(const std::string& folder) {

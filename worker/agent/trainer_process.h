@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -49,8 +50,9 @@ class TrainerProcess {
   // work, so silence for hang_timeout means that it hangs.
   std::vector<TrainerEvent> Pump(Instant now, bool busy);
 
-  // Queues a line; lost if the child dies first. Only between hello and the next TrainerLost or TrainerEnded.
-  void Send(std::string line);
+  // Queues a line, which the next Pump writes; lost if the child dies first. Only between hello and the next
+  // TrainerLost or TrainerEnded.
+  void Send(std::string_view line);
   // Sends `stop`; TrainerEnded follows. A child that has not said hello is killed.
   void Stop(const std::string& folder);
   // SIGKILL now; no more events but TrainerEnded.

@@ -42,6 +42,8 @@ class Backend {
 
   // Whether the point, of this shape (its ShapeKey), may be loaded beside what is loaded now.
   virtual bool Takes(const PointSpec& point, std::string_view shape) const = 0;
+  // True only if it takes no point whatever until one is unloaded: a queue need not be searched for one.
+  virtual bool Full() const { return false; }
 
   // Puts a point into a free slot, from the start or from a checkpoint of the same point and back end.
   // ResourceExhausted if it does not fit into memory.

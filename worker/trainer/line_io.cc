@@ -76,12 +76,16 @@ bool InputReader::AtEnd() {
   return ended_ && lines_.empty();
 }
 
-bool WriteLine(int fd, std::string_view line) {
-  std::string text(line);
-  text.push_back('\n');
+void LineWriter::Add(std::string_view line) {
+  lines_.append(line);
+  lines_.push_back('\n');
+}
+
+bool LineWriter::Flush() {
+  const std::string lines = std::exchange(lines_, {});
   size_t done = 0;
-  while (done < text.size()) {
-    const ssize_t wrote = write(fd, text.data() + done, text.size() - done);
+  while (done < lines.size()) {
+    const ssize_t wrote = write(fd_, lines.data() + done, lines.size() - done);
     if (wrote > 0) {
       done += static_cast<size_t>(wrote);
     } else if (wrote < 0 && errno != EINTR) {

@@ -55,7 +55,18 @@ class InputReader {
   bool ended_ = false;                    // guarded by mutex_
 };
 
-// Writes the line and a newline completely. False once the reader has gone (SIGPIPE must be ignored).
-bool WriteLine(int fd, std::string_view line);
+// Gathers lines and writes them in one go: a write for each would wake the reader for each.
+class LineWriter {
+ public:
+  explicit LineWriter(int fd) : fd_(fd) {}
+
+  void Add(std::string_view line);
+  // Writes what was added, completely. False once the reader has gone (SIGPIPE must be ignored).
+  bool Flush();
+
+ private:
+  int fd_;
+  std::string lines_;
+};
 
 }  // namespace capsweep::trainer

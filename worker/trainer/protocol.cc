@@ -34,7 +34,7 @@ absl::Status ReadText(const Json& json, const char* name, bool required, std::st
 }
 
 void ReadPoint(const Json& json, Command& command) {
-  absl::StatusOr<PointSpec> point = PointFromJson(Dump(json));
+  absl::StatusOr<PointSpec> point = PointFromParsed(json);
   command.bad_point = point.ok() ? ValidatePoint(*point) : point.status();
   if (command.bad_point.ok()) {
     command.point = *std::move(point);

@@ -48,22 +48,17 @@ std::string Text(const absl::Status& status) {
 }  // namespace
 
 Runner::Runner(std::vector<std::unique_ptr<Backend>> backends, DeviceFacts facts, bool report_all, Emit emit,
-               const Clock& clock)
+               const Clock& clock, std::function<void()> flush)
     : backends_(std::move(backends)),
       facts_(std::move(facts)),
       report_all_(report_all),
       emit_(std::move(emit)),
-      clock_(clock) {}
+      clock_(clock),
+      flush_(std::move(flush)) {}
 
 int Runner::running() const {
   return static_cast<int>(
       std::count_if(slots_.begin(), slots_.end(), [](const auto& slot) { return slot.has_value(); }));
-}
-
-bool Runner::Known(const std::string& attempt) const {
-  const auto is_it = [&](const Attempt& a) { return a.name == attempt; };
-  return std::any_of(queue_.begin(), queue_.end(), is_it) ||
-         std::any_of(slots_.begin(), slots_.end(), [&](const auto& slot) { return slot && is_it(slot->attempt); });
 }
 
 void Runner::RejectLine(std::string_view reason) {
@@ -98,7 +93,7 @@ void Runner::Train(Command command) {
   if (command.attempt.empty()) {
     command.attempt = StrCat(++bare_points_);
   }
-  if (Known(command.attempt)) {
+  if (known_.contains(command.attempt)) {
     RejectLine(StrCat("attempt '", command.attempt, "' is held already; give every attempt its own name"));
     return;
   }
@@ -117,11 +112,13 @@ void Runner::Train(Command command) {
     spdlog::info("back end {} trains what {} cannot: {}", backend->name(), backends_.front()->name(), why_not);
   }
   std::string shape = ShapeKey(command.point);
+  known_.insert(command.attempt);
   queue_.push_back(
       {std::move(command.attempt), std::move(command.point), std::move(shape), std::move(command.checkpoint), backend});
 }
 
 void Runner::Cancel(const std::string& attempt) {
+  known_.erase(attempt);
   std::erase_if(queue_, [&](const Attempt& a) { return a.name == attempt; });
   for (size_t i = 0; i < slots_.size(); ++i) {
     if (slots_[i] && slots_[i]->attempt.name == attempt) {
@@ -152,6 +149,7 @@ void Runner::Stop(const std::string& folder) {
     }
   }
   queue_.clear();
+  known_.clear();
   stopped_ = true;
 }
 
@@ -196,9 +194,14 @@ absl::Status Runner::Advance(Duration slice) {
   if (running() == 0) {
     return active_ == nullptr ? absl::OkStatus() : active_->Health();
   }
+  flush_();
   active_->Run(slice);
   RETURN_IF_ERROR(active_->Health());
   CollectSlots();
+  flush_();
+  if (std::exchange(said_result_, false)) {
+    Reach(FailPoint::kTrainerSaid).IgnoreError();
+  }
   return absl::OkStatus();
 }
 
@@ -209,10 +212,13 @@ void Runner::FillSlots() {
       slots_.clear();
       most_running_ = std::numeric_limits<int>::max();
     }
+    if (running() >= most_running_ || active_->Full()) {
+      return;
+    }
     const auto next = std::find_if(queue_.begin(), queue_.end(), [&](const Attempt& a) {
       return a.backend == active_ && active_->Takes(a.point, a.shape);
     });
-    if (running() >= most_running_ || next == queue_.end()) {
+    if (next == queue_.end()) {
       return;
     }
     const auto free = std::find(slots_.begin(), slots_.end(), std::nullopt);
@@ -320,12 +326,14 @@ void Runner::EmitResult(const Running& running, PointResult result) {
   result.blas = facts_.blas;
   result.threads = facts_.threads;
   Reach(FailPoint::kTrainerResult).IgnoreError();
+  known_.erase(running.attempt.name);
   emit_(ResultLine(running.attempt.name, result));
-  Reach(FailPoint::kTrainerSaid).IgnoreError();
+  said_result_ = true;
 }
 
 void Runner::Fail(const std::string& attempt, FailureCause cause, std::string_view message, int pack_size) {
   any_failed_ = true;
+  known_.erase(attempt);
   spdlog::warn("attempt {} failed: {}: {}", attempt, ToWord(cause), message);
   emit_(FailedLine(attempt, cause, message, pack_size));
 }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "common/clock.h"
 #include "worker/trainer/backend.h"
 #include "worker/trainer/protocol.h"
@@ -20,9 +21,11 @@ class Runner {
   using Emit = std::function<void(const std::string& line)>;
 
   // `backends` in order of preference, at least one. `facts` complete the results. `report_all`: also started,
-  // progress, cancelled and stopped lines, not only results, failures and errors.
-  Runner(std::vector<std::unique_ptr<Backend>> backends, DeviceFacts facts, bool report_all, Emit emit,
-         const Clock& clock = Clock::Real());
+  // progress, cancelled and stopped lines, not only results, failures and errors. `flush`: what was emitted must be
+  // said before training goes on, so that whoever listens knows what was running if this process dies of it.
+  Runner(
+      std::vector<std::unique_ptr<Backend>> backends, DeviceFacts facts, bool report_all, Emit emit,
+      const Clock& clock = Clock::Real(), std::function<void()> flush = [] {});
 
   // One line of input. Never fails: what cannot be understood or trained is reported.
   void Handle(std::string_view line);
@@ -67,21 +70,23 @@ class Runner {
   void Fail(const std::string& attempt, FailureCause cause, std::string_view message, int pack_size);
   void EmitResult(const Running& running, PointResult result);
   std::string SaveSlot(int slot, const std::string& folder);
-  bool Known(const std::string& attempt) const;
 
   std::vector<std::unique_ptr<Backend>> backends_;
   DeviceFacts facts_;
   bool report_all_;
   Emit emit_;
   const Clock& clock_;
+  std::function<void()> flush_;
 
   std::deque<Attempt> queue_;
+  absl::flat_hash_set<std::string> known_;  // names of what is queued or running
   // The pack: all slots belong to `active_`. Chosen anew by the head of the queue when no slot is busy.
   Backend* active_ = nullptr;
   int most_running_ = 0;  // fewer than the back end would take, once memory ran out
   bool told_fallback_ = false;
   std::vector<std::optional<Running>> slots_;
   int64_t bare_points_ = 0;
+  bool said_result_ = false;  // and not flushed it yet
   bool stopped_ = false;
   bool any_failed_ = false;
   bool any_bad_input_ = false;

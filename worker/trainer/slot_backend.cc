@@ -35,8 +35,12 @@ class SlotBackend : public Backend {
   int Slots(const PointSpec& shape) const override { return engine_->Slots(shape); }
 
   bool Takes(const PointSpec& /*point*/, std::string_view shape) const override {
-    const auto loaded = std::count_if(slots_.begin(), slots_.end(), [](const auto& slot) { return slot != nullptr; });
+    const int64_t loaded = Loaded();
     return loaded == 0 || (shape == shape_ && loaded < static_cast<int64_t>(slots_.size()));
+  }
+  bool Full() const override {
+    const int64_t loaded = Loaded();
+    return loaded > 0 && loaded == static_cast<int64_t>(slots_.size());
   }
 
   absl::Status Load(int slot, const PointSpec& point, const Checkpoint* checkpoint) override {
@@ -150,6 +154,10 @@ class SlotBackend : public Backend {
       stopped = stopped || !slot.active();
     }
     return !stopped;
+  }
+
+  int64_t Loaded() const {
+    return std::count_if(slots_.begin(), slots_.end(), [](const auto& slot) { return slot != nullptr; });
   }
 
   std::unique_ptr<Slot>& At(int slot) { return slots_.at(static_cast<size_t>(slot)); }

@@ -1,5 +1,6 @@
 #include "worker/agent/report.h"
 
+#include <algorithm>
 #include <random>
 
 #include "gmock/gmock.h"
@@ -56,6 +57,25 @@ TEST(ReportTest, EveryFlippedByteAndEveryCutIsNoticed) {
     flipped[i] = static_cast<char>(flipped[i] ^ 4);
     EXPECT_EQ(DecodeReport(flipped).status().code(), absl::StatusCode::kDataLoss) << "byte " << i;
     EXPECT_EQ(DecodeReport(bytes.substr(0, i)).status().code(), absl::StatusCode::kDataLoss) << "cut at " << i;
+  }
+}
+
+TEST(ReportTest, EveryFlippedByteAndEveryCutOfAFileOfReportsIsNoticed) {
+  std::vector<std::string> texts;
+  for (int64_t point : {17, 18, 19}) texts.push_back(EncodeReport(ResultReport(point, 2)));
+  const std::string bytes = JoinReports(texts);
+  const auto whole = [](std::string_view file) {
+    const ReportParts parts = SplitReports(file);
+    return parts.complete && std::all_of(parts.reports.begin(), parts.reports.end(),
+                                         [](std::string_view part) { return DecodeReport(part).ok(); });
+  };
+  EXPECT_TRUE(whole(bytes));
+  EXPECT_TRUE(whole(JoinReports({texts[0]})));
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    std::string flipped = bytes;
+    flipped[i] = static_cast<char>(flipped[i] ^ 4);
+    EXPECT_FALSE(whole(flipped)) << "byte " << i;
+    EXPECT_FALSE(whole(bytes.substr(0, i))) << "cut at " << i;
   }
 }
 

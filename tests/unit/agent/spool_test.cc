@@ -1,8 +1,14 @@
 #include "worker/agent/spool.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <csignal>
+#include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <vector>
 
 #include "common/file.h"
@@ -146,6 +152,134 @@ TEST(SpoolTest, FailedWriteIsAnErrorAndLeavesNothing) {
   std::filesystem::rename(folder.path() + "/away", folder.path() + "/inner");
   EXPECT_TRUE(spool->Add(ResultReport(1, 1)).ok());
   EXPECT_EQ(spool->size(), 1u);
+}
+
+std::vector<std::shared_ptr<const Report>> Group(int64_t first, int64_t last) {
+  std::vector<std::shared_ptr<const Report>> reports;
+  for (int64_t point = first; point <= last; ++point) {
+    reports.push_back(std::make_shared<const Report>(ResultReport(point, 1)));
+  }
+  return reports;
+}
+
+TEST(SpoolGroupTest, ReportsThatComeTogetherShareAFileUntilTheLastIsAcknowledged) {
+  TempFolder folder;
+  {
+    auto spool = Open(folder.path());
+    ASSERT_TRUE(spool->AddGroup(Group(1, 3)).ok());
+    EXPECT_EQ(FilesIn(folder.path()).size(), 1u);
+    EXPECT_EQ(spool->size(), 3u);
+    spool->Remove("db1", Id(2, 1));
+    EXPECT_THAT(Loaded(*spool, "db1"), UnorderedElementsAre("1/1", "3/1"));
+  }
+  auto spool = Open(folder.path());
+  // What was acknowledged may come back after a restart while others of its file are owed.
+  EXPECT_THAT(Loaded(*spool, "db1"), UnorderedElementsAre("1/1", "2/1", "3/1"));
+  for (int64_t point : {3, 1, 2}) spool->Remove("db1", Id(point, 1));
+  EXPECT_TRUE(FilesIn(folder.path()).empty());
+}
+
+TEST(SpoolGroupTest, ReportAddedAgainLeavesTheOthersOfItsFileAlone) {
+  TempFolder folder;
+  auto spool = Open(folder.path());
+  ASSERT_TRUE(spool->AddGroup(Group(1, 3)).ok());
+  ASSERT_TRUE(spool->Add(ResultReport(1, 1)).ok());
+  EXPECT_EQ(FilesIn(folder.path()).size(), 2u);
+  spool->Remove("db1", Id(1, 1));
+  EXPECT_THAT(Loaded(*spool, "db1"), UnorderedElementsAre("2/1", "3/1"));
+  spool->SetAside(ResultReport(2, 1));
+  EXPECT_THAT(Loaded(*spool, "db1"), UnorderedElementsAre("3/1"));
+  ASSERT_TRUE(spool->AddGroup(Group(3, 4)).ok());
+  EXPECT_EQ(FilesIn(folder.path()).size(), 1u);
+  EXPECT_THAT(Loaded(*Open(folder.path() + "/refused"), "db1"), UnorderedElementsAre("2/1"));
+}
+
+TEST(SpoolGroupTest, DamagedReportDoesNotTakeItsNeighboursWithIt) {
+  for (const bool while_it_runs : {false, true}) {
+    TempFolder folder;
+    auto spool = Open(folder.path());
+    ASSERT_TRUE(spool->AddGroup(Group(1, 3)).ok());
+    const std::string file = FilesIn(folder.path()).at(0);
+    const std::string text = *ReadFile(file);
+    std::fstream(file, std::ios::in | std::ios::out)
+        .seekp(static_cast<std::streamoff>(text.find("capsweep-report", 10) + 200))
+        .put('#');
+    if (!while_it_runs) {
+      spool.reset();
+      spool = Open(folder.path());
+      EXPECT_EQ(spool->size(), 2u);
+    }
+    EXPECT_THAT(Loaded(*spool, "db1"), UnorderedElementsAre("1/1", "3/1"));
+    EXPECT_EQ(spool->size(), 2u);
+    EXPECT_EQ(FilesIn(folder.path() + "/corrupt").size(), 1u);
+    spool.reset();
+    EXPECT_THAT(Loaded(*Open(folder.path()), "db1"), UnorderedElementsAre("1/1", "3/1"));
+  }
+}
+
+// How long a file of this process may grow. A write beyond it ends half way: with an error, or by the signal.
+void LimitFiles(rlim_t bytes, bool kill) {
+  const rlimit limit{bytes, RLIM_INFINITY};
+  setrlimit(RLIMIT_FSIZE, &limit);
+  signal(SIGXFSZ, kill ? SIG_DFL : SIG_IGN);
+}
+
+// Runs `work` in a child process, which exits with 0 if it returns true; its status as waitpid has it.
+int InChild(const std::function<bool()>& work) {
+  const pid_t child = fork();
+  if (child == 0) _exit(work() ? 0 : 1);
+  int status = -1;
+  waitpid(child, &status, 0);
+  return status;
+}
+
+TEST(SpoolGroupTest, KilledBetweenWriteAndSyncKeepsAllThatWasDurableAndNoHalf) {
+  TempFolder folder;
+  const int status = InChild([&] {
+    auto spool = Open(folder.path());
+    if (!spool->AddGroup(Group(1, 3)).ok()) return false;
+    LimitFiles(3000, true);
+    (void)spool->AddGroup(Group(4, 50));
+    return false;
+  });
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ) << status;
+  auto spool = Open(folder.path());
+  EXPECT_THAT(Loaded(*spool, "db1"), UnorderedElementsAre("1/1", "2/1", "3/1"));
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
+    EXPECT_NE(entry.path().extension(), ".tmp");
+  }
+}
+
+TEST(SpoolGroupTest, NoSpaceKeepsNoneOfTheGroupAndTheNextTryTakesAll) {
+  TempFolder folder;
+  const int status = InChild([&] {
+    auto spool = Open(folder.path());
+    LimitFiles(3000, false);
+    if (spool->AddGroup(Group(1, 50)).ok() || spool->size() != 0 || !FilesIn(folder.path()).empty()) return false;
+    LimitFiles(RLIM_INFINITY, false);
+    return spool->AddGroup(Group(1, 50)).ok() && spool->size() == 50;
+  });
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(Loaded(*Open(folder.path()), "db1").size(), 50u);
+}
+
+// Places fail as the environment said when the process began, so this test runs itself once more.
+TEST(SpoolGroupTest, FailedSyncKeepsNoneOfTheGroupAndTheNextTryTakesAll) {
+  if (getenv("CAPSWEEP_FAIL") == nullptr) {
+    const int status = InChild([] {
+      setenv("CAPSWEEP_FAIL", "file.written@1=error", 1);
+      return execl("/proc/self/exe", "agent_test", "--gtest_filter=SpoolGroupTest.FailedSync*", nullptr) == 0;
+    });
+    EXPECT_EQ(status, 0);
+    return;
+  }
+  TempFolder folder;
+  auto spool = Open(folder.path());
+  EXPECT_FALSE(spool->AddGroup(Group(1, 5)).ok());
+  EXPECT_EQ(spool->size(), 0u);
+  EXPECT_TRUE(FilesIn(folder.path()).empty());
+  EXPECT_TRUE(spool->AddGroup(Group(1, 5)).ok());
+  EXPECT_EQ(Loaded(*spool, "db1").size(), 5u);
 }
 
 }  // namespace

@@ -83,8 +83,10 @@ TEST(TrainerLinesTest, CommandsAreOneJsonObjectPerLine) {
   ASSERT_TRUE(back.ok()) << back.status();
   EXPECT_EQ(*back, point);
   EXPECT_FALSE(nlohmann::json::parse(TrainLine("1/1", point, "")).contains("checkpoint"));
-  EXPECT_EQ(CancelLine("1/1"), "{\"attempt\":\"1/1\",\"type\":\"cancel\"}\n");
-  EXPECT_EQ(StopLine("/f"), "{\"folder\":\"/f\",\"type\":\"stop\"}\n");
+  EXPECT_EQ(CancelLine("1/1"), R"({"type":"cancel","attempt":"1/1"})"
+                               "\n");
+  EXPECT_EQ(StopLine("/f"), R"({"type":"stop","folder":"/f"})"
+                            "\n");
 }
 
 }  // namespace

@@ -132,6 +132,19 @@ TEST_F(SweepTest, ErrorInTheMiddleOfTheStreamStoresNothing) {
   EXPECT_EQ(Ask(path_, "SELECT (SELECT COUNT(*) FROM sweeps) + (SELECT COUNT(*) FROM points)"), "0");
 }
 
+TEST_F(SweepTest, PointThatTheStreamNamesTwiceCountsOnceAndManyPointsCrossTheBatches) {
+  std::vector<PointSpec> points = MakePoints(30, 40);
+  points.push_back(points.front());
+  points.push_back(points[700]);
+  const StoredSweep stored = store_.Add(MakeSweep("s"), points);
+  EXPECT_EQ(stored.points, 1200);
+  EXPECT_EQ(stored.new_points, 1200);
+  EXPECT_THAT(stored.event.points, SizeIs(1200));
+  EXPECT_EQ(Ask(path_, "SELECT COUNT(*) FROM sweep_points"), "1200");
+  // In the order of the stream.
+  EXPECT_EQ(Ask(path_, "SELECT point_key FROM points WHERE point_id = 701"), PointKey(points[700]));
+}
+
 TEST_F(SweepTest, CountSweepGivesTheNumbersOfAddSweepAndStoresNothing) {
   store_.Add(MakeSweep("a"), MakePoints(2, 2));
   store_.Finish(MakePoint(1, 1), 5);

@@ -56,16 +56,21 @@ TEST(InputReaderTest, EndIsSeenAfterTheLastLine) {
   EXPECT_TRUE(ended);
 }
 
-TEST(WriteLineTest, ClosedReaderIsReported) {
+TEST(LineWriterTest, LinesGoTogetherAndAClosedReaderIsReported) {
   std::signal(SIGPIPE, SIG_IGN);
   int ends[2];
   ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
-  EXPECT_TRUE(WriteLine(ends[1], "hello"));
+  LineWriter writer(ends[1]);
+  EXPECT_TRUE(writer.Flush());
+  writer.Add("hello");
+  writer.Add("again");
+  EXPECT_TRUE(writer.Flush());
   char got[16] = {};
-  EXPECT_EQ(read(ends[0], got, sizeof got), 6);
-  EXPECT_STREQ(got, "hello\n");
+  EXPECT_EQ(read(ends[0], got, sizeof got), 12);
+  EXPECT_STREQ(got, "hello\nagain\n");
   close(ends[0]);
-  EXPECT_FALSE(WriteLine(ends[1], "hello"));
+  writer.Add("hello");
+  EXPECT_FALSE(writer.Flush());
   close(ends[1]);
 }
 

@@ -91,20 +91,26 @@ struct Pack {
   std::string shape_key;
   CpuModel model;
   const Library* libraries[cpu::kLaneCount] = {};
+  // A lane is evaluated by itself: the lanes' evaluations come at different times. Kept from one point of the lane to
+  // the next, for making one takes longer than a short evaluation.
+  std::unique_ptr<CpuModel> alone[cpu::kLaneCount];
+
+  CpuModel& Alone(int lane, const PointSpec& point, const Library& library) {
+    std::unique_ptr<CpuModel>& kept = alone[lane];
+    if (kept == nullptr || kept->view().shape.targets != library.targets ||
+        kept->view().shape.first_target != library.first_target) {
+      kept = std::make_unique<CpuModel>(point, library.targets, library.first_target);
+    }
+    return *kept;
+  }
 };
 
 class LaneModel : public SlotModel {
  public:
   LaneModel(std::shared_ptr<Pack> pack, int lane, const PointSpec& point, const Library& library)
-      : pack_(std::move(pack)),
-        lane_(lane),
-        // A lane is evaluated by itself: the lanes' evaluations come at different times.
-        alone_(point, library.targets, library.first_target),
-        evaluator_(library) {
-    const ParamLayout layout = MakeLayout(point);
-    const std::vector<float> zeros(static_cast<size_t>(layout.train));
-    pack_->model.LoadWeights(InitialWeights(layout, point.init_seed), lane_);
-    pack_->model.LoadMoments(zeros, zeros, lane_);
+      : pack_(std::move(pack)), lane_(lane), alone_(pack_->Alone(lane, point, library)), evaluator_(library) {
+    pack_->model.LoadWeights(InitialWeights(MakeLayout(point), point.init_seed), lane_);
+    pack_->model.ZeroMoments(lane_);
     pack_->libraries[lane_] = &library;
   }
   ~LaneModel() override { pack_->libraries[lane_] = nullptr; }
@@ -128,7 +134,7 @@ class LaneModel : public SlotModel {
  private:
   std::shared_ptr<Pack> pack_;
   int lane_;
-  CpuModel alone_;
+  CpuModel& alone_;  // of pack_
   Evaluator evaluator_;
 };
 

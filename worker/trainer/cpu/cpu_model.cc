@@ -179,8 +179,12 @@ template <class Visit>
 void CpuModel::VisitElements(bool trained_only, int64_t lane, const Visit& visit_element) const {
   // From the offset of a tensor's first element here and the steps between its rows and columns.
   const auto visit = [&](const TensorSpec& tensor, int64_t offset, int64_t row_step, int64_t col_step) {
-    for (int64_t i = 0; i < tensor.size(); ++i) {
-      visit_element(tensor.offset + i, offset + i / tensor.cols * row_step + i % tensor.cols * col_step + lane);
+    int64_t place = tensor.offset;
+    for (int64_t row = 0; row * tensor.cols < tensor.size(); ++row) {
+      const int64_t start = offset + row * row_step + lane;
+      for (int64_t col = 0; col < tensor.cols; ++col) {
+        visit_element(place++, start + col * col_step);
+      }
     }
   };
   const int64_t row = view_.shape.row, unit = view_.shape.unit;
@@ -255,6 +259,11 @@ void CpuModel::LoadWeights(std::span<const float> weights, int64_t lane) {
 void CpuModel::LoadMoments(std::span<const float> first, std::span<const float> second, int64_t lane) {
   Import(first, view_.moment1, true, lane);
   Import(second, view_.moment2, true, lane);
+}
+void CpuModel::ZeroMoments(int64_t lane) {
+  for (int64_t i = lane; i < view_.at.train; i += view_.shape.unit) {
+    view_.moment1[i] = view_.moment2[i] = 0;
+  }
 }
 std::vector<float> CpuModel::Weights(int64_t lane) const {
   return Export(view_.weights, false, lane);

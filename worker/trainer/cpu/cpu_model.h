@@ -145,6 +145,7 @@ class CpuModel {
   // In the layout of MakeLayout: weights [total], moments [train]. `lane`: which model, 0 where lanes are samples.
   void LoadWeights(std::span<const float> weights, int64_t lane = 0);
   void LoadMoments(std::span<const float> first, std::span<const float> second, int64_t lane = 0);
+  void ZeroMoments(int64_t lane = 0);
   std::vector<float> Weights(int64_t lane = 0) const;
   std::vector<float> Grads(int64_t lane = 0) const;
   std::vector<float> FirstMoment(int64_t lane = 0) const;

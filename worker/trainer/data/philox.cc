@@ -15,11 +15,15 @@ double UnitInterval(uint32_t high, uint32_t low) {
 
 }  // namespace
 
-double Normal(uint64_t seed, Purpose purpose, uint64_t index, uint32_t sub) {
-  const PhiloxWords words = Draw(seed, purpose, index / 2, sub);
+std::array<double, 2> NormalPair(uint64_t seed, Purpose purpose, uint64_t block, uint32_t sub) {
+  const PhiloxWords words = Draw(seed, purpose, block, sub);
   const double radius = std::sqrt(-2.0 * std::log(UnitInterval(words[0], words[1])));
   const double angle = kTwoPi * UnitInterval(words[2], words[3]);
-  return radius * (index % 2 == 0 ? std::cos(angle) : std::sin(angle));
+  return {radius * std::cos(angle), radius * std::sin(angle)};
+}
+
+double Normal(uint64_t seed, Purpose purpose, uint64_t index, uint32_t sub) {
+  return NormalPair(seed, purpose, index / 2, sub)[index % 2];
 }
 
 }  // namespace capsweep::trainer

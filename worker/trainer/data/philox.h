@@ -44,5 +44,7 @@ inline uint32_t UniformBelow(uint32_t word, uint32_t range) {
 // Standard normal number `index` of a stream, by Box-Muller in double: even and odd indices are the cosine and the sine
 // of one block.
 double Normal(uint64_t seed, Purpose purpose, uint64_t index, uint32_t sub);
+// Both numbers of block `index / 2`: {Normal(2 * block), Normal(2 * block + 1)} for the work of one.
+std::array<double, 2> NormalPair(uint64_t seed, Purpose purpose, uint64_t block, uint32_t sub);
 
 }  // namespace capsweep::trainer

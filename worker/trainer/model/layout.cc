@@ -1,6 +1,7 @@
 #include "worker/trainer/model/layout.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "common/text.h"
@@ -209,9 +210,11 @@ std::vector<float> InitialWeights(const ParamLayout& layout, uint64_t init_seed)
     }
     const auto purpose =
         static_cast<Purpose>(static_cast<uint32_t>(Purpose::kInit) + static_cast<uint32_t>(tensor.role));
-    for (int64_t i = 0; i < tensor.size(); ++i) {
-      out[i] = static_cast<float>(
-          tensor.deviation * Normal(init_seed, purpose, static_cast<uint64_t>(i), static_cast<uint32_t>(tensor.layer)));
+    for (int64_t i = 0; i < tensor.size(); i += 2) {
+      const std::array<double, 2> pair =
+          NormalPair(init_seed, purpose, static_cast<uint64_t>(i / 2), static_cast<uint32_t>(tensor.layer));
+      out[i] = static_cast<float>(tensor.deviation * pair[0]);
+      if (i + 1 < tensor.size()) out[i + 1] = static_cast<float>(tensor.deviation * pair[1]);
     }
   }
   return weights;
