@@ -103,8 +103,9 @@ class Coordinator {
   }
 
   // `steps`: of each point; what the coordinator takes for its length.
-  void Submit(const std::string& name, int64_t points, int64_t steps = 1) {
+  void Submit(const std::string& name, int64_t points, int64_t steps = 1, int32_t priority = 0) {
     v1::SubmitSweepRequest request;
+    request.set_priority(priority);
     request.set_text(StrCat("sweep: ", name,
                             "\ntask: {mode: label, vocab: 16, seq_len: 8}\nmodel: {heads: 1, width: 8}\n",
                             "data: {dataset_size: 16}\ntrain: {lr: 0.001, batch_size: 16, eval_every: ", ++sweeps_,
@@ -204,7 +205,7 @@ void Throughput(Coordinator& coordinator, const Options& options, Report& report
 void Connected(Coordinator& coordinator, const Options& options, Report& report) {
   constexpr int64_t kStepsOfTenSeconds = 1'500'000;
   const auto rounds = static_cast<int64_t>((options.seconds + 30) / 10);
-  coordinator.Submit("long", options.workers * rounds, kStepsOfTenSeconds);
+  coordinator.Submit("long", options.workers * rounds, kStepsOfTenSeconds, /*priority=*/1);
   Fleet fleet({.address = coordinator.address(),
                .workers = options.workers,
                .slots = 1,

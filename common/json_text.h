@@ -1,5 +1,5 @@
-// Writing JSON where a document in memory would cost more than the text: lines between agent and trainer, one or two for
-// every point.
+// Writing JSON where a document in memory would cost more than the text: lines between agent and trainer, one or two
+// for every point.
 #pragma once
 
 #include <cmath>

@@ -142,8 +142,8 @@ void VisitFields(Spec& s, Visitor&& v) {
   v("backend", s.backend);
 }
 
-// The fields that came after format 1 and hold the value that reproduces format 1, as bits by their place in VisitFields.
-// They are left out of the canonical text and of JSON, so that older identities stay and lines stay short.
+// The fields that came after format 1 and hold the value that reproduces format 1, as bits by their place in
+// VisitFields. They are left out of the canonical text and of JSON, so that older identities stay and lines stay short.
 uint64_t LaterDefaults(const PointSpec& point);
 
 // Canonical text: one `name=value` line per field in the order above; numbers in shortest round-trip form. A field that

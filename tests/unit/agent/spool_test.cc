@@ -202,7 +202,7 @@ TEST(SpoolGroupTest, DamagedReportDoesNotTakeItsNeighboursWithIt) {
     const std::string file = FilesIn(folder.path()).at(0);
     const std::string text = *ReadFile(file);
     std::fstream(file, std::ios::in | std::ios::out)
-        .seekp(static_cast<std::streamoff>(text.find("capsweep-report", 10) + 200))
+        .seekp(static_cast<std::streamoff>(text.find("\ncapsweep-report ", 100) + 200))
         .put('#');
     if (!while_it_runs) {
       spool.reset();
