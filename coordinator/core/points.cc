@@ -119,8 +119,8 @@ void Core::State::FailPoint(PointIndex index, const std::string& reason) {
   for (SweepIndex i : SweepsOf(p)) {
     Sweep& sweep = sweeps[i];
     const int64_t failed = sweep.Count(PointState::kFailed);
-    if (sweep.row.state == SweepState::kRunning && (sweep.Open() > 0 || sweep.planning) &&
-        failed >= sweep.row.max_failures) {
+    // One whose last point this was is finished by now.
+    if (sweep.row.state == SweepState::kRunning && failed >= sweep.row.max_failures) {
       ChangeState(sweep, SweepState::kStopped,
                   absl::StrCat(failed, " points failed (limits.max_failures is ", sweep.row.max_failures,
                                "); the last one, point ", p.id.value(), ": ", reason),

@@ -64,8 +64,15 @@ struct Weather {
   int64_t crash_at_effect = 0;                      // of the coordinator between two effects
   int64_t freeze_worker = 0, lose_worker = 0, kill_trainer = 0, fail_point = 0, hand_back = 0;
   int64_t slow_training = 0;  // takes many times as long as it should
-  int64_t slow_disk = 0, full_disk = 0, clock_jump = 0, liar = 0, verb = 0;
+  int64_t slow_disk = 0, full_disk = 0, clock_jump = 0, liar = 0;
+  int64_t hang_up = 0;                     // a worker that dies while its call is open
+  int64_t leave = 0, allocation = 0;       // a worker that says goodbye; one whose time is limited, per start
+  int64_t change_device = 0;               // another kind or number of slots, per start of a trainer
+  int64_t out_of_memory = 0, certain = 0;  // of packs; failures that nobody tries again
+  int64_t verb = 0, worker_verb = 0;       // of the operator, per second
+  int64_t submit = 0, cancel = 0;          // more work, and less; per second
+  int64_t plan_late = 0, plan_error = 0;   // of the planner
 };
-Weather DrawWeather(Chance& chance);
+Weather DrawWeather(Chance& chance, bool harsh);
 
 }  // namespace capsweep::simulation
