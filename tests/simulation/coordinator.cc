@@ -142,6 +142,16 @@ void World::Restart() {
       for (core::PointRow& row : all.points) row.failures = row.lost = 0;
     }
   }
+  // As after a mending by hand: an attempt that is no more, or of no point.
+  if (mutant_ == Mutant::kNone && !all.points.empty() && chance_.OneIn(weather_.odd_row)) {
+    const core::PointRow& row = all.points[static_cast<size_t>(chance_.Below(static_cast<int64_t>(all.points.size())))];
+    const bool stale = row.last_attempt > 1 && !chance_.OneIn(4);
+    const PointId point = stale ? row.point : PointId(9999);
+    const AttemptNumber number(stale ? row.last_attempt - 1 : 1);
+    if (!disk_.IsRunning({point.value(), number.value()})) {
+      all.running.push_back({{point, number}, WorkerId("w0"), Incarnation(workers_[0]->Incarnation(1)), "cpu:0"});
+    }
+  }
   core_ = std::make_unique<core::Core>(options_);
   ledger_ = std::make_unique<Ledger>(options_, judge_);
   Say(StrCat("coordinator starts, ", all.running.size(), " running"));

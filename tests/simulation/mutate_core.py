@@ -83,7 +83,7 @@ def statements(lines):
 
 def is_action(text):
     """Whether this is a statement that declares nothing: an assignment, a call, a step, a jump."""
-    if not text.endswith(";") or re.match(r"^(?:return .*|throw .*|else.*|case .*|default.*|using .*)$", text):
+    if not text.endswith(";") or ".reserve(" in text or re.match(r"^(?:return .*|throw .*|else.*|case .*|default.*|using .*)$", text):
         return False
     if re.match(r"^(?:return|continue|break|\+\+.*|--.*);$", text):
         return True

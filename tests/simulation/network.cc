@@ -119,15 +119,19 @@ void World::Lie() {
   sync.worker = WorkerId("liar");
   sync.incarnation = Incarnation("liar.1");
   sync.sequence = ++lies_;
-  sync.devices.push_back({"cpu:0", "cpu", 0, 1, false, "lying", {}});
+  const core::AttemptRef claimed{PointId(1 + chance_.Below(catalogue_.size() + 1)), AttemptNumber(1)};
+  sync.devices.push_back({"cpu:0", "cpu", 0, 1, false, "lying", {{claimed, 2.0, true}}});
   const int64_t point = 1 + chance_.Below(catalogue_.size());
   PointResult wrong = Measure(catalogue_.at(point).spec, false);
   wrong.items_mem += 1;
   const auto result = std::make_shared<const PointResult>(wrong);
   const uint64_t key = KeyPrefix(wrong.point_key);
   const auto attempt = static_cast<int32_t>(1 + chance_.Below(4));
-  if (chance_.OneIn(2)) {  // a number that was never given out
-    sync.results.push_back({{PointId(point), AttemptNumber(attempt + 1000)}, "cpu:0", key, result});
+  if (chance_.OneIn(2)) {  // a number that was never given out, a point that is not there, no result at all
+    const AttemptNumber never(chance_.OneIn(4) ? 0 : attempt + 1000);
+    sync.results.push_back({{PointId(9999), AttemptNumber(attempt)}, "cpu:0", key, result});
+    sync.results.push_back({{PointId(point), AttemptNumber(attempt)}, "cpu:0", key, nullptr});
+    sync.results.push_back({{PointId(point), never}, "cpu:0", key, result});
   } else {  // the measurement of another point
     sync.results.push_back({{PointId(point), AttemptNumber(attempt)}, "cpu:0", key ^ 1, result});
   }
@@ -218,8 +222,8 @@ void World::CheckReply(const OpenCall& call, const core::SyncReply& reply) {
                    a.id.point.value(), ", which is not on disk");
   }
   for (const core::AttemptRef& id : reply.drop) {
-    judge_.Require(!disk_.IsRunning(Pair(id)), "a worker is to drop attempt ", id.attempt.value(), " of point ",
-                   id.point.value(), ", which runs on disk");
+    judge_.Require(call.worker >= workers_.size() || !disk_.IsRunning(Pair(id)), "a worker is to drop attempt ",
+                   id.attempt.value(), " of point ", id.point.value(), ", which runs on disk");
   }
   for (const core::Acknowledgement& ack : reply.acknowledged) {
     if (call.worker >= workers_.size()) {

@@ -111,6 +111,7 @@ void World::Verbs() {
     ChangeSweep(1 + chance_.Below(static_cast<int64_t>(sweeps_.size())), core::SweepVerb::kCancel);
   }
   if (chance_.OneIn(weather_.worker_verb)) ChangeSomeWorker();
+  if (chance_.OneIn(weather_.plan_error)) Apply(core::SweepPlanned{SweepId(99), 0, 0, 0, true, ""});
   if (!chance_.OneIn(weather_.submit) || sweeps_.size() > 5) return;
   switch (chance_.Below(4)) {
     case 0: {

@@ -11,7 +11,13 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 SimWorker::SimWorker(Surroundings& world, size_t index, int devices, int slots, bool gpu)
-    : world_(world), index_(index), devices_(devices), slots_(slots), gpu_(gpu), kind_(gpu ? "h100" : "cpu") {}
+    : world_(world),
+      index_(index),
+      devices_(devices),
+      slots_(slots),
+      gpu_(gpu),
+      kind_(gpu ? "h100" : "cpu"),
+      patience_(world.chance().OneIn(3) ? 40 : 10) {}
 
 void SimWorker::Later(Duration delay, std::function<void()> what) {
   const int64_t process = process_;
@@ -29,6 +35,8 @@ void SimWorker::Start() {
   ++process_;
   frozen_until_ = {};
   waiting_ = call_planned_ = leaving_ = false;
+  Chance& chance = world_.chance();
+  if (gpu_ && chance.OneIn(world_.weather().change_device)) devices_ = static_cast<int>(1 + chance.Below(2));
   std::vector<std::string> names;
   for (int d = 0; d < devices_; ++d) names.push_back(StrCat(gpu_ ? "cuda:" : "cpu:", d));
   state_ = std::make_unique<agent::State>(names);
@@ -42,9 +50,11 @@ void SimWorker::Start() {
   for (int d = 0; d < devices_; ++d) {
     Later(milliseconds(300), [this, d] { Greet(static_cast<size_t>(d)); });
   }
+  // Whatever it does then: also while a call is held open or waits for the disk.
+  if (chance.OneIn(world_.weather().die)) Later(chance.Between(seconds(1), seconds(100)), [this] { Crash(); });
   allocation_end_ = {};
-  if (world_.chance().OneIn(world_.weather().allocation)) {
-    const Duration allocation = world_.chance().Between(seconds(30), seconds(200));
+  if (chance.OneIn(world_.weather().allocation)) {
+    const Duration allocation = chance.Between(seconds(30), seconds(200));
     allocation_end_ = world_.timeline().now() + allocation;
     Later(allocation - seconds(15), [this] { Leave(); });
   }
@@ -57,9 +67,9 @@ void SimWorker::Greet(size_t device) {
   if (chance.OneIn(world_.weather().change_device)) {
     if (gpu_) kind_ = kind_ == "h100" ? "h200" : "h100";
     if (chance.OneIn(2)) slots_ = static_cast<int>(1 + chance.Below(3));
+    memory_ = 1000 * (1 + chance.Below(2));
   }
-  agent::Hello hello{
-      .protocol = 1, .version = "v", .device_kind = kind_, .memory_bytes = slots_ * 1000, .slots = slots_};
+  agent::Hello hello{.protocol = 1, .version = "v", .device_kind = kind_, .memory_bytes = memory_, .slots = slots_};
   Carry(state_->OnTrainerMessage(device, hello));
 }
 
@@ -116,7 +126,7 @@ void SimWorker::Call() {
   if (world_.chance().OneIn(world_.weather().crash_worker)) return Crash();
   if (world_.chance().OneIn(world_.weather().freeze_worker)) Freeze();
   if (world_.chance().OneIn(world_.weather().leave)) return Leave();
-  const double max_wait = state_->AnyDeviceIdle() && !leaving_ ? 10 : 0;
+  const double max_wait = state_->AnyDeviceIdle() && !leaving_ ? patience_ : 0;
   const double remaining =
       allocation_end_ == Instant{} ? 0 : std::max(0.001, ToSeconds(allocation_end_ - world_.timeline().now()));
   open_ = state_->BuildCall(max_wait, leaving_, leaving_, remaining);

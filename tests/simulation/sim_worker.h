@@ -75,10 +75,12 @@ class SimWorker {
 
   Surroundings& world_;
   const size_t index_;
-  const int devices_;
+  int devices_;
   int slots_;
+  int64_t memory_ = 1000;
   const bool gpu_;
   std::string kind_;
+  const double patience_;  // seconds for which an idle call may be held open
   int64_t process_ = 0;
   Instant frozen_until_{};
   Instant allocation_end_{};  // epoch: none

@@ -23,7 +23,9 @@ Weather DrawWeather(Chance& chance, bool harsh) {
   w.full_disk = often(30, 300);
   w.clock_jump = often(20, 200);
   w.liar = often(5, 60);
-  w.hang_up = often(1, 4);
+  w.die = often(1, 4);
+  w.odd_row = often(2, 8);
+  w.hang_up = often(1, 3);
   w.leave = often(20, 200);
   w.allocation = often(1, 5);
   w.change_device = often(1, 8);

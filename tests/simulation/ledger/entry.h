@@ -10,7 +10,7 @@ namespace capsweep::simulation {
 struct Entry {
   std::string subject;   // entries of one subject keep their order
   std::string what;      // must be equal
-  std::string mentions;  // expected: what the text must contain, "" = anything; actual: the text
+  std::string mentions;  // expected: what the text must contain; actual: the text
 };
 
 Entry EntryOf(const core::Mutation& mutation);
