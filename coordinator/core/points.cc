@@ -77,9 +77,6 @@ void Core::State::AddToSweep(PointIndex index, SweepIndex sweep_index) {
 void Core::State::SetState(PointIndex index, PointState state) {
   Point& p = points[index];
   const PointState old = p.state;
-  if (old == state) {
-    return;
-  }
   const auto open = [](PointState s) { return s == PointState::kPending || s == PointState::kRunning; };
   const int64_t opened = static_cast<int64_t>(open(state)) - static_cast<int64_t>(open(old));
   for (SweepIndex i : SweepsOf(p)) {

@@ -96,7 +96,8 @@ void World::Commit() {
     timeline_.After(chance_.Between(seconds(1), seconds(50)), [this, process = coordinator_] {
       if (process != coordinator_) return;
       full_ = false;
-      Apply(core::StoreWritable{});
+      // The next commit says so too.
+      if (!disk_.HasPending() || chance_.OneIn(2)) Apply(core::StoreWritable{});
       PlanCommit();
     });
   }

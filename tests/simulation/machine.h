@@ -77,6 +77,7 @@ struct Weather {
   int64_t change_device = 0;               // another kind or number of slots, per start of a trainer
   int64_t out_of_memory = 0, certain = 0;  // of packs; failures that nobody tries again
   int64_t verb = 0, worker_verb = 0;       // of the operator, per second
+  int64_t store_late = 0;                  // the core hears of a stored sweep after a while
   int64_t submit = 0, cancel = 0;          // more work, and less; per second
   int64_t odd_row = 0;                     // per start of the coordinator: an attempt on record that cannot be
   int64_t plan_late = 0, plan_error = 0;   // of the planner

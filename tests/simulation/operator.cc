@@ -77,8 +77,17 @@ void World::Store(const core::SweepRow& sweep, const std::vector<PointSpec>& poi
   Say(StrCat("stored sweep ", sweep.sweep.value(), ", ", points.size(), " points"));
   if (core_ == nullptr) return;
   if (chance_.OneIn(weather_.crash_at_effect)) return CrashCoordinator();
-  const Duration delay = chance_.OneIn(weather_.plan_late) ? chance_.Between(seconds(0), seconds(8)) : seconds(0);
+  const Duration delay = chance_.OneIn(weather_.store_late) ? chance_.Between(seconds(0), seconds(8)) : seconds(0);
+  if (delay > seconds(1) && chance_.OneIn(2)) {  // what else happens meanwhile
+    timeline_.After(delay / 2, [this, process = coordinator_] {
+      if (process != coordinator_) return;
+      const int64_t other = 1 + chance_.Below(static_cast<int64_t>(sweeps_.size()));
+      const auto verb = chance_.OneIn(2) ? core::SweepVerb::kPause : core::SweepVerb::kCancel;
+      if (verb == core::SweepVerb::kPause ? weather_.verb > 0 : weather_.cancel > 0) ChangeSweep(other, verb);
+    });
+  }
   timeline_.After(delay, [this, event, process = coordinator_, then = std::move(then)] {
+    if (process == coordinator_ && chance_.OneIn(2 * weather_.store_late)) CrashCoordinator();
     if (process == coordinator_) Apply(event);
     if (process == coordinator_ && then) then();
   });
@@ -94,7 +103,7 @@ void World::ChangeOrder() {
     const int64_t size = 1 + chance_.Below(20);
     points = {Catalogue::GridPoint(size), Catalogue::GridPoint(size + 1)};
   }
-  Store(it->second, points, it->second.searches, /*plans=*/true);
+  Store(it->second, points, it->second.searches, /*plans=*/!points.empty() || chance_.OneIn(2));
 }
 
 // ---- verbs

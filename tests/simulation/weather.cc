@@ -32,6 +32,7 @@ Weather DrawWeather(Chance& chance, bool harsh) {
   w.out_of_memory = often(3, 40);
   w.verb = often(10, 60);
   w.plan_late = often(2, 10);
+  w.store_late = often(2, 6);
   if (!harsh) return w;
   w.certain = often(2, 8);
   w.worker_verb = often(10, 60);

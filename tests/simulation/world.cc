@@ -74,8 +74,9 @@ PointResult World::Measure(const PointSpec& point, bool resumed) {
   result.point_key = item.key;
   result.items_mem = item.truth.items_mem;
   result.items_corr = item.truth.items_corr;
-  result.seconds = ToSeconds(item.time);
-  result.resumed_from_step = resumed ? 50 : 0;
+  // Some clocks give nothing to learn from.
+  result.seconds = item.id % 17 == 3 ? 0 : item.id % 17 == 5 ? kNotMeasured : ToSeconds(item.time);
+  result.resumed_from_step = resumed ? 1 : 0;
   return result;
 }
 

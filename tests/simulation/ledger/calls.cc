@@ -268,7 +268,6 @@ bool Ledger::Halve(const Point& point, const std::string& kind, int32_t pack_siz
 }
 
 void Ledger::Blame(Worker& worker, Device& device, int64_t point) {
-  if (device.quarantine > 0) return;
   device.failed.insert(point);
   if (static_cast<int32_t>(device.failed.size()) < options_.quarantine_window) return;
   device.quarantine = ++quarantines_;
