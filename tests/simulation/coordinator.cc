@@ -125,7 +125,7 @@ void World::CrashCoordinator() {
     search.seeker.reset();
     search.mark = 0;
   }
-  commit_planned_ = full_ = planning_ = false;
+  commit_planned_ = full_ = planning_ = storing_ = false;
   disk_.Crash(static_cast<size_t>(chance_.Below(static_cast<int64_t>(disk_.Pending()) + 1)));
   Say("coordinator dies");
   timeline_.After(chance_.Between(milliseconds(50), seconds(chance_.OneIn(4) ? 70 : 3)), [this] { Restart(); });

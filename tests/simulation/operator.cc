@@ -7,6 +7,7 @@
 
 namespace capsweep::simulation {
 
+using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 // ---- sweeps
@@ -20,7 +21,6 @@ void World::SubmitGrid(int64_t first, int64_t last) {
   row.attempts = harsh_ && chance_.OneIn(2) ? 1 + chance_.Below(3) : 1000;
   std::vector<PointSpec> points;
   for (int64_t size = first; size <= last; ++size) points.push_back(Catalogue::GridPoint(size));
-  if (full_) return;
   sweeps_[row.sweep.value()] = row;
   Store(row, points, /*searched=*/false, /*plans=*/true);
 }
@@ -33,7 +33,6 @@ void World::SubmitSearch(int64_t number) {
   row.max_failures = 1'000'000;
   row.attempts = 1000;
   row.searches = true;
-  if (full_) return;
   Search& search = searches_[row.sweep.value()];
   search.number = number;
   const plan::SearchPlan first = Seeker(number).Plan({}, 0);
@@ -46,7 +45,11 @@ void World::SubmitSearch(int64_t number) {
 // had them, which may be older than what the core knows by then. It dies before that at times.
 void World::Store(const core::SweepRow& sweep, const std::vector<PointSpec>& points, bool searched, bool plans,
                   std::function<void()> then) {
-  if (full_) return;
+  if (storing_ || full_) {  // one after the other, as the service does it
+    timeline_.After(milliseconds(100),
+                    [this, sweep, points, searched, plans] { Store(sweep, points, searched, plans); });
+    return;
+  }
   if (core_ != nullptr && disk_.HasPending()) {
     const core::Ticket ticket = disk_.Commit(disk_.Pending());
     timeline_.After(seconds(0), [this, ticket, process = coordinator_] {
@@ -77,6 +80,7 @@ void World::Store(const core::SweepRow& sweep, const std::vector<PointSpec>& poi
   Say(StrCat("stored sweep ", sweep.sweep.value(), ", ", points.size(), " points"));
   if (core_ == nullptr) return;
   if (chance_.OneIn(weather_.crash_at_effect)) return CrashCoordinator();
+  storing_ = true;
   const Duration delay = chance_.OneIn(weather_.store_late) ? chance_.Between(seconds(0), seconds(8)) : seconds(0);
   if (delay > seconds(1) && chance_.OneIn(2)) {  // what else happens meanwhile
     timeline_.After(delay / 2, [this, process = coordinator_] {
@@ -87,6 +91,7 @@ void World::Store(const core::SweepRow& sweep, const std::vector<PointSpec>& poi
     });
   }
   timeline_.After(delay, [this, event, process = coordinator_, then = std::move(then)] {
+    if (process == coordinator_) storing_ = false;
     if (process == coordinator_ && chance_.OneIn(2 * weather_.store_late)) CrashCoordinator();
     if (process == coordinator_) Apply(event);
     if (process == coordinator_ && then) then();
@@ -97,6 +102,7 @@ void World::Store(const core::SweepRow& sweep, const std::vector<PointSpec>& poi
 void World::ChangeOrder() {
   auto it = sweeps_.begin();
   std::advance(it, chance_.Below(static_cast<int64_t>(sweeps_.size())));
+  if (!disk_.sweeps().contains(it->first)) return;
   it->second.priority = static_cast<int32_t>(chance_.Below(4));
   std::vector<PointSpec> points;
   if (!it->second.searches) {

@@ -41,7 +41,7 @@ plan::Outcomes World::OutcomesOf(int64_t sweep) const {
 }
 
 void World::Plan(const core::Searching& searching, int64_t slots) {
-  if (disk_.HasPending() && !full_) {  // it flushes first
+  if ((disk_.HasPending() || storing_) && !full_) {  // it flushes first, and waits while others store
     timeline_.After(milliseconds(20), [this, searching, slots, process = coordinator_] {
       if (process == coordinator_) Plan(searching, slots);
     });

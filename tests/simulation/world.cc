@@ -30,7 +30,7 @@ World::World(uint64_t seed, Mutant mutant, bool trace)
 }
 
 void World::DrawOptions() {
-  if (chance_.OneIn(4)) timeline_.set_grain(milliseconds(chance_.OneIn(2) ? 1000 : 500));
+  if (weather_.lose > 0 && chance_.OneIn(4)) timeline_.set_grain(milliseconds(chance_.OneIn(2) ? 1000 : 500));
   options_.lost_limit = 1'000'000;  // every point must get done in the end
   options_.quarantine_window = 1'000'000;
   options_.max_assignments_per_sync = static_cast<int32_t>(1 + chance_.Below(6));

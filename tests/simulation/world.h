@@ -137,7 +137,7 @@ class World : public Surroundings {
   int64_t lies_ = 0;
   size_t vanished_ = 0;  // workers gone for good
   int64_t attempts_ = 0;
-  bool commit_planned_ = false, planning_ = false, full_ = false;
+  bool commit_planned_ = false, planning_ = false, storing_ = false, full_ = false;
   Outcome outcome_;
 };
 
