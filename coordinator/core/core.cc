@@ -78,10 +78,9 @@ void Core::State::On(const SyncAbandoned& event) {
     if (reply == nullptr || reply->token != event.token) {
       continue;
     }
-    if (it->worker) {
-      if (auto found = worker_by_index.find(*it->worker); found != worker_by_index.end()) {
-        --found->second->waiting;
-      }
+    // Only replies that say something wait, and these have a worker.
+    if (auto found = worker_by_index.find(*it->worker); found != worker_by_index.end()) {
+      --found->second->waiting;
     }
     waiting.erase(it);
     return;

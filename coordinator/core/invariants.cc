@@ -1,4 +1,5 @@
 // Recomputes everything that is kept incrementally and compares. O(points); for tests and the simulation.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -121,7 +122,9 @@ void Core::State::CheckWorkers() const {
       Check(parked.contains({worker->parked->deadline, worker->index}), "open call of worker ", id);
       Check(worker->held.empty() && !worker->lost, "worker ", id, " is held open though it holds work or is lost");
     }
-    Check(worker->waiting >= 0, "waiting replies of worker ", id);
+    const auto waits =
+        std::count_if(waiting.begin(), waiting.end(), [&](const Waiting& w) { return w.worker == worker->index; });
+    Check(worker->waiting == waits, "waiting replies of worker ", id);
     for (const Device& d : worker->devices) {
       slots[d.kind] += d.counted_slots;
     }

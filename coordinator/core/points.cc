@@ -77,9 +77,6 @@ void Core::State::AddToSweep(PointIndex index, SweepIndex sweep_index) {
 void Core::State::SetState(PointIndex index, PointState state) {
   Point& p = points[index];
   const PointState old = p.state;
-  if (old == state) {
-    return;
-  }
   const auto open = [](PointState s) { return s == PointState::kPending || s == PointState::kRunning; };
   const int64_t opened = static_cast<int64_t>(open(state)) - static_cast<int64_t>(open(old));
   for (SweepIndex i : SweepsOf(p)) {
@@ -119,8 +116,8 @@ void Core::State::FailPoint(PointIndex index, const std::string& reason) {
   for (SweepIndex i : SweepsOf(p)) {
     Sweep& sweep = sweeps[i];
     const int64_t failed = sweep.Count(PointState::kFailed);
-    if (sweep.row.state == SweepState::kRunning && (sweep.Open() > 0 || sweep.planning) &&
-        failed >= sweep.row.max_failures) {
+    // One whose last point this was is finished by now.
+    if (sweep.row.state == SweepState::kRunning && failed >= sweep.row.max_failures) {
       ChangeState(sweep, SweepState::kStopped,
                   absl::StrCat(failed, " points failed (limits.max_failures is ", sweep.row.max_failures,
                                "); the last one, point ", p.id.value(), ": ", reason),

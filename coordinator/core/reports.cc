@@ -167,9 +167,6 @@ bool Core::State::HalvePack(const Point& p, const std::string& kind, int32_t pac
 
 // A device on which different points fail one after the other is broken, not they.
 void Core::State::BlameDevice(Worker& worker, Device& device, PointIndex point, const FailureReport& report) {
-  if (!device.quarantine.empty()) {
-    return;
-  }
   std::vector<PointIndex>& failed = device.failed_in_a_row;
   if (std::find(failed.begin(), failed.end(), point) == failed.end()) {
     failed.push_back(point);
@@ -180,7 +177,6 @@ void Core::State::BlameDevice(Worker& worker, Device& device, PointIndex point, 
   device.quarantine = absl::StrCat(
       failed.size(), " different points failed here in a row; the last: ", Word(report.cause), ": ", report.message);
   Note("device_quarantined", absl::StrCat(worker.id.value(), " ", device.name), device.quarantine);
-  CountSlots(worker);
   FreeDevice(worker, device, "its device was quarantined");
 }
 

@@ -80,8 +80,9 @@ std::vector<Load> Core::State::Loads(const Worker& worker) const {
   return loads;
 }
 
-// With much left to do: slots and horizon full. Near the end the points that are left are spread: over the slots of all
-// devices first, then as equal amounts of time, so that no device queues what another could start.
+// Of a device that may get work. With much left to do: slots and horizon full. Near the end the points that are left
+// are spread: over the slots of all devices first, then as equal amounts of time, so that no device queues what another
+// could start.
 bool Core::State::Hungry(const Device& device, const Load& load) const {
   if (ready_points <= 0 || load.count >= load.cap) {
     return false;
@@ -91,7 +92,7 @@ bool Core::State::Hungry(const Device& device, const Load& load) const {
     all_slots += kind.slots;
   }
   const double share_of_points = static_cast<double>(ready_points + static_cast<int64_t>(leases.size())) *
-                                 device.slots / static_cast<double>(std::max<int64_t>(all_slots, 1));
+                                 device.slots / static_cast<double>(all_slots);
   const double slots = std::min<double>(device.slots, std::max(1.0, std::ceil(share_of_points)));
   if (load.slots < slots - 1e-6) {
     return true;
@@ -174,7 +175,7 @@ Assignment Core::State::Assign(PointIndex index, Worker& worker, uint32_t device
 }
 
 void Core::State::Fill(Worker& worker, std::vector<Assignment>& out) {
-  if (unwritable || worker.lost || DrainsOrStops(worker)) {
+  if (unwritable) {
     return;
   }
   std::vector<Load> loads = Loads(worker);

@@ -253,7 +253,7 @@ struct Core::State {
   const Point* FindPoint(PointId id) const { return const_cast<State*>(this)->FindPoint(id); }
   PointIndex IndexOf(const Point& p) const { return static_cast<PointIndex>(&p - points.data()); }
   void AddToSweep(PointIndex index, SweepIndex sweep);
-  void SetState(PointIndex index, PointState state);
+  void SetState(PointIndex index, PointState state);  // precondition: it has another
   void PersistPoint(const Point& p, std::string reason);
   void FailPoint(PointIndex index, const std::string& reason);
   void Requeue(PointIndex index);  // pending, or cancelled if no sweep wants it any more

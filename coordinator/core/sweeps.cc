@@ -24,6 +24,16 @@ void Core::State::On(const Recovered& event) {
     if (sweep.row.state != SweepState::kFinished) {
       Replan(sweep);  // whether its planner had spoken is not stored; it says the same again
     }
+  }
+  // A sweep that was stored or extended, and another that was cancelled before the last process heard of the first.
+  for (PointIndex i = 0; i < points.size(); ++i) {
+    const Point& p = points[i];
+    if ((p.state == PointState::kPending && !SweepsOf(p).empty() && !Wanted(p)) ||
+        (p.state == PointState::kCancelled && Wanted(p))) {
+      Requeue(i);
+    }
+  }
+  for (Sweep& sweep : sweeps) {
     SettleSweep(sweep);
   }
 }

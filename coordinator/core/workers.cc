@@ -28,14 +28,13 @@ Worker* Core::State::FindWorker(const WorkerId& id) {
   return it == workers.end() ? nullptr : it->second.get();
 }
 
+// The caller gives it its lease, with Renew.
 Worker& Core::State::AddWorker(const WorkerId& id) {
   auto made = std::make_unique<Worker>();
   Worker& worker = *made;
   worker.index = next_worker++;
   worker.id = id;
   worker.last_seen = now;
-  worker.lease_end = now;
-  lease_ends.insert({worker.lease_end, worker.index});
   worker_by_index[worker.index] = &worker;
   workers[id.value()] = std::move(made);
   return worker;

@@ -8,7 +8,9 @@
 #include <string>
 #include <utility>
 
+#include "common/text.h"
 #include "coordinator/core/events.h"
+#include "tests/simulation/catalogue.h"
 
 namespace capsweep::simulation {
 
@@ -20,8 +22,10 @@ inline Attempt Pair(const core::AttemptRef& id) {
 // The first broken promise; later ones follow from it.
 class Judge {
  public:
-  void Require(bool good, const std::string& violation) {
-    if (!good && violation_.empty()) violation_ = violation;
+  // What is wrong otherwise, in parts: they are only joined when it is.
+  template <class... Parts>
+  void Require(bool good, const Parts&... violation) {
+    if (!good && violation_.empty()) violation_ = StrCat(violation...);
   }
   bool condemned() const { return !violation_.empty(); }
   const std::string& violation() const { return violation_; }
@@ -30,14 +34,9 @@ class Judge {
   std::string violation_;
 };
 
-// What every point's measurement is: whoever trains it gets this.
-inline int64_t TrueCount(int64_t point) {
-  return (point * 37) % 11;
-}
-
 class Disk {
  public:
-  explicit Disk(Judge& judge) : judge_(&judge) {}
+  Disk(Judge& judge, const Catalogue& catalogue) : judge_(&judge), catalogue_(&catalogue) {}
 
   // A sweep's rows are durable when the core hears of them.
   void AddSweep(const core::SweepStored& event);
@@ -59,6 +58,14 @@ class Disk {
   bool WasStarted(const Attempt& id) const { return started_.contains(id); }
   bool IsRunning(const Attempt& id) const { return running_.contains(id); }
   bool HasCheckpoint(const Attempt& id) const { return checkpoints_.contains(id); }
+  bool HasCheckpointOf(int64_t point) const {
+    const auto it = checkpoints_.lower_bound({point, 0});
+    return it != checkpoints_.end() && it->first == point;
+  }
+  const std::map<int64_t, core::SweepRow>& sweeps() const { return sweeps_; }
+  const std::map<int64_t, core::PointRow>& points() const { return points_; }
+  // Whether points of it may still be wanted: some sweep that was not cancelled asks for it.
+  bool IsWanted(const core::PointRow& row) const;
   size_t RunningCount() const { return running_.size(); }
   size_t PointCount() const { return points_.size(); }
   size_t ResultCount() const { return results_.size(); }
@@ -73,15 +80,17 @@ class Disk {
   void Apply(const core::PointChanged& m);
   void Apply(const core::SweepChanged& m);
   void Apply(const core::CheckpointSaved& m);
-  void Apply(const core::WorkerChanged&) {}
+  void Apply(const core::WorkerChanged& m) { workers_[m.worker.value()] = m; }
   void Apply(const core::Audit& m) { doubled_ += m.kind == "point_doubled" ? 1 : 0; }
   void Apply(const core::Persist& batch);
 
   Judge* judge_;
+  const Catalogue* catalogue_;
   std::deque<core::Persist> pending_;
   core::Ticket last_ = 0;
   std::map<int64_t, core::PointRow> points_;
   std::map<int64_t, core::SweepRow> sweeps_;
+  std::map<std::string, core::WorkerChanged> workers_;
   std::map<Attempt, core::RunningAttempt> running_;
   std::set<Attempt> started_, checkpoints_;
   std::map<int64_t, Attempt> results_;

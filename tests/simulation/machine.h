@@ -33,7 +33,12 @@ class Chance {
 class Timeline {
  public:
   Instant now() const { return now_; }
-  void After(Duration delay, std::function<void()> what) { queue_.push({now_ + delay, ++order_, std::move(what)}); }
+  // Everything happens at multiples of this, so that things fall together which otherwise never do.
+  void set_grain(Duration grain) { grain_ = grain; }
+  void After(Duration delay, std::function<void()> what) {
+    const Duration at = (now_ + delay).time_since_epoch();
+    queue_.push({Instant((at + grain_ - Duration(1)) / grain_ * grain_), ++order_, std::move(what)});
+  }
   bool empty() const { return queue_.empty(); }
   // False: nothing is left before `end`.
   bool Step(Instant end) {
@@ -53,6 +58,7 @@ class Timeline {
     bool operator<(const Entry& other) const { return at != other.at ? at > other.at : order > other.order; }
   };
   Instant now_{std::chrono::hours(1)};
+  Duration grain_{1};
   uint64_t order_ = 0;
   std::priority_queue<Entry> queue_;
 };
@@ -64,8 +70,18 @@ struct Weather {
   int64_t crash_at_effect = 0;                      // of the coordinator between two effects
   int64_t freeze_worker = 0, lose_worker = 0, kill_trainer = 0, fail_point = 0, hand_back = 0;
   int64_t slow_training = 0;  // takes many times as long as it should
-  int64_t slow_disk = 0, full_disk = 0, clock_jump = 0, liar = 0, verb = 0;
+  int64_t slow_disk = 0, full_disk = 0, clock_jump = 0, liar = 0;
+  int64_t die = 0;                         // a worker at any moment, per start
+  int64_t hang_up = 0;                     // a worker that dies while its call is open
+  int64_t leave = 0, allocation = 0;       // a worker that says goodbye; one whose time is limited, per start
+  int64_t change_device = 0;               // another kind or number of slots, per start of a trainer
+  int64_t out_of_memory = 0, certain = 0;  // of packs; failures that nobody tries again
+  int64_t verb = 0, worker_verb = 0;       // of the operator, per second
+  int64_t store_late = 0;                  // the core hears of a stored sweep after a while
+  int64_t submit = 0, cancel = 0;          // more work, and less; per second
+  int64_t odd_row = 0;                     // per start of the coordinator: an attempt on record that cannot be
+  int64_t plan_late = 0, plan_error = 0;   // of the planner
 };
-Weather DrawWeather(Chance& chance);
+Weather DrawWeather(Chance& chance, bool harsh);
 
 }  // namespace capsweep::simulation

@@ -27,6 +27,11 @@ enum class Mutant {
   kStopsClock,           // the core's clock stands still: no lease ever ends
   kIgnoresDrops,         // replies never name attempts to drop
   kIgnoresHeld,          // what workers say they hold does not reach the core
+  kLosesVerbs,           // what an operator changed of a sweep is confirmed and not stored
+  kForgetsFailures,      // after a restart nothing has ever failed
+  kPlansBlindly,         // the planner does not see what was asked for before
+  kStopsSearching,       // the planner says that it wants nothing more
+  kLosesProbes,          // what the planner wants is not stored
 };
 const std::vector<Mutant>& AllMutants();  // without kNone
 std::string_view NameOf(Mutant mutant);

@@ -213,6 +213,38 @@ TEST(CoreRecoveryTest, GraceEndsAndTheAttemptIsLostWithoutCounting) {
   EXPECT_EQ(Transcript().Play(transcript), transcript);
 }
 
+// Both were on disk when the last process was killed: a sweep that asks for point 2, and the cancelling of the sweep
+// that asked before. And point 3 was added to that sweep, which had been cancelled when the core was to hear of it.
+TEST(CoreRecoveryTest, WhoWantsAPointIsSettledAnew) {
+  Recovered all;
+  all.sweeps.push_back({.sweep = SweepId(1), .name = "s1", .state = SweepState::kCancelled});
+  all.sweeps.push_back({.sweep = SweepId(2), .name = "s2", .state = SweepState::kRunning});
+  const auto add = [&](int64_t id, PointState state, std::vector<SweepId> sweeps) {
+    PointRow row;
+    row.point = PointId(id);
+    row.state = state;
+    row.sweeps = std::move(sweeps);
+    all.points.push_back(std::move(row));
+  };
+  add(1, PointState::kCancelled, {SweepId(1)});
+  add(2, PointState::kCancelled, {SweepId(1), SweepId(2)});
+  add(3, PointState::kPending, {SweepId(1)});
+  add(4, PointState::kPending, {});
+  Core core;
+  const Effects effects = core.Apply(all, Instant(std::chrono::hours(1)));
+  core.CheckInvariants();
+  ASSERT_EQ(effects.size(), 1u);
+  std::vector<std::string> changed;
+  for (const Mutation& m : std::get<Persist>(effects[0]).mutations)
+    changed.push_back(RenderMutation()(std::get<PointChanged>(m)));
+  EXPECT_EQ(changed, (std::vector<std::string>{"point 2 pending", "point 3 cancelled"}));
+  const std::vector<SweepCounts> sweeps = core.Sweeps(Instant(std::chrono::hours(1)));
+  EXPECT_EQ(sweeps[0].cancelled, 2);
+  EXPECT_EQ(sweeps[0].pending, 1) << "point 2, for the other sweep";
+  EXPECT_EQ(sweeps[1].pending, 1);
+  EXPECT_EQ(sweeps[1].state, SweepState::kRunning);
+}
+
 TEST(CoreRecoveryTest, NewStartOfTheWorkerLosesWithoutCounting) {
   const char* transcript = R"(
 > recover sweep=1 points=1..1 running=1/1@w1#a
