@@ -7,8 +7,13 @@
 namespace capsweep::simulation {
 namespace {
 
-// Run by CTest as shards side by side; together they cover the seeds 1 to 10,000.
+// Run by CTest as shards side by side; together they cover the seeds 1 to 10,000. Under a sanitizer, which is slower by
+// seven, a tenth of them pass every line.
+#ifdef CAPSWEEP_SANITIZED
+constexpr uint64_t kSeeds = 500;
+#else
 constexpr uint64_t kSeeds = 5000;
+#endif
 
 void ExpectAllKept(uint64_t first, uint64_t count) {
   Outcome sum;
