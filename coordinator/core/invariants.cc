@@ -122,8 +122,8 @@ void Core::State::CheckWorkers() const {
       Check(parked.contains({worker->parked->deadline, worker->index}), "open call of worker ", id);
       Check(worker->held.empty() && !worker->lost, "worker ", id, " is held open though it holds work or is lost");
     }
-    const auto waits =
-        std::count_if(waiting.begin(), waiting.end(), [&](const Waiting& w) { return w.worker == worker->index; });
+    const auto waits = std::count_if(waiting.begin(), waiting.end(),
+                                     [index = worker->index](const Waiting& w) { return w.worker == index; });
     Check(worker->waiting == waits, "waiting replies of worker ", id);
     for (const Device& d : worker->devices) {
       slots[d.kind] += d.counted_slots;

@@ -99,7 +99,8 @@ void Spool::Mend(const std::string& path, Content content) {
   for (Report& report : content.reports) {
     const auto file = files_.find({report.database_id, report.id});
     if (file == files_.end() || file->second != path) continue;
-    whole[report.database_id].push_back(std::make_shared<const Report>(std::move(report)));
+    std::vector<std::shared_ptr<const Report>>& reports = whole[report.database_id];
+    reports.push_back(std::make_shared<const Report>(std::move(report)));
   }
   ++owed_[path];  // it stays until it is moved, for people to look at
   for (const auto& [database, reports] : whole) {

@@ -91,7 +91,7 @@ SyncCall State::BuildCall(double max_wait_seconds, bool draining, bool leaving, 
   call.sequence = ++sequence_;
   call.database_id = database_id_;
   call.max_wait_seconds = max_wait_seconds;
-  call.draining = draining;
+  call.draining = draining || drained_;
   call.leaving = leaving;
   call.remaining_seconds = remaining_seconds;
   absl::flat_hash_map<std::string, size_t> index;
@@ -141,6 +141,7 @@ Changes State::ApplyReply(const SyncCall& call, const SyncReply& reply, bool acc
       suspect_ = nullptr;
     }
   }
+  drained_ = drained_ || reply.drain;
   report_limit_ = std::clamp<size_t>(report_limit_ * 2, 1, kMaxReports);
   for (const Acknowledgement& acknowledgement : reply.acknowledged) Acknowledge(acknowledgement, changes);
   for (const AttemptId& id : reply.drop) {
@@ -163,6 +164,7 @@ void State::SwitchDatabase(const std::string& database_id, Changes& changes) {
   unacknowledged_.clear();
   unacknowledged_by_id_.clear();
   suspect_ = nullptr;
+  drained_ = false;
   database_id_ = database_id;
   changes.new_database = true;
 }

@@ -177,7 +177,8 @@ class State {
   uint64_t next_serial_ = 1;
   int64_t sequence_ = 0;
   std::string database_id_;
-  int generation_ = 0;  // grows with each change of database, so that attempts of two never share a name
+  bool drained_ = false;  // an operator's drain, kept here so that it outlives a restart of the coordinator
+  int generation_ = 0;    // grows with each change of database, so that attempts of two never share a name
   size_t report_limit_;
   ReportPtr suspect_;
   ReportPtr refused_;

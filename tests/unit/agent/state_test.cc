@@ -68,6 +68,16 @@ TEST_F(StateTest, FirstCallNamesNoDatabaseAndSequenceGrowsByOne) {
   EXPECT_EQ(Call().sequence, 2);
 }
 
+TEST_F(StateTest, ADrainIsSaidAgainSoThatItOutlivesTheCoordinator) {
+  EXPECT_FALSE(Call().draining);
+  Reply({.drain = true});
+  EXPECT_TRUE(Call().draining);
+  Reply({});  // of a coordinator that was started anew and knows of no drain
+  EXPECT_TRUE(Call().draining);
+  Reply({.database_id = "db2"});
+  EXPECT_FALSE(Call().draining) << "it was the other coordinator's";
+}
+
 TEST_F(StateTest, AssignmentOfTheFirstReplyIsTrainedAndThenListedAsHeld) {
   EXPECT_THAT(Names(Give({Assign(7, 1), Assign(8, 2, "cpu:1")}).train), ElementsAre("7/1", "8/2"));
   const SyncCall call = Call();
