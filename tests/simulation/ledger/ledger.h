@@ -180,6 +180,7 @@ class Ledger {
   Worker& AddWorker(const WorkerId& id);
   Device* FindDevice(Worker& worker, const std::string& name);
   size_t PutDevice(Worker& worker, const std::string& name);
+  std::vector<int64_t> InOrder(std::vector<int64_t> points) const;
   std::vector<int64_t> HeldBy(const Worker& worker) const;
   std::vector<int64_t> TwinsOf(const Worker& worker) const;
   void ForgetTwinsOf(const Worker& worker);

@@ -1,5 +1,6 @@
 // Workers, their leases, and the verbs on workers.
 #include <algorithm>
+#include <utility>
 
 #include "tests/simulation/ledger/ledger.h"
 
@@ -33,14 +34,18 @@ size_t Ledger::PutDevice(Worker& worker, const std::string& name) {
   return worker.devices.size() - 1;
 }
 
+std::vector<int64_t> Ledger::InOrder(std::vector<int64_t> points) const {
+  std::sort(points.begin(), points.end(),
+            [this](int64_t a, int64_t b) { return points_.at(a).order < points_.at(b).order; });
+  return points;
+}
+
 std::vector<int64_t> Ledger::HeldBy(const Worker& worker) const {
   std::vector<int64_t> held;
   for (const auto& [point, lease] : leases_) {
     if (lease.worker == &worker) held.push_back(point);
   }
-  const auto order = [this](int64_t a, int64_t b) { return points_.at(a).order < points_.at(b).order; };
-  std::sort(held.begin(), held.end(), order);
-  return held;
+  return InOrder(std::move(held));
 }
 
 std::vector<int64_t> Ledger::TwinsOf(const Worker& worker) const {
@@ -48,9 +53,7 @@ std::vector<int64_t> Ledger::TwinsOf(const Worker& worker) const {
   for (const auto& [point, twin] : twins_) {
     if (twin.worker == &worker) twins.push_back(point);
   }
-  const auto order = [this](int64_t a, int64_t b) { return points_.at(a).order < points_.at(b).order; };
-  std::sort(twins.begin(), twins.end(), order);
-  return twins;
+  return InOrder(std::move(twins));
 }
 
 void Ledger::ForgetTwinsOf(const Worker& worker) {

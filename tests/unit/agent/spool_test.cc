@@ -7,6 +7,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <vector>
@@ -265,12 +266,19 @@ TEST(SpoolGroupTest, NoSpaceKeepsNoneOfTheGroupAndTheNextTryTakesAll) {
 
 // Places fail as the environment said when the process began, so this test runs itself once more.
 TEST(SpoolGroupTest, FailedSyncKeepsNoneOfTheGroupAndTheNextTryTakesAll) {
-  if (getenv("CAPSWEEP_FAIL") == nullptr) {
-    const int status = InChild([] {
+  const char* const mark = getenv("SPOOL_TEST_RAN");
+  if (mark == nullptr) {
+    const TempFolder marks;
+    const std::string ran = marks.path() + "/ran";
+    const int status = InChild([&] {
       setenv("CAPSWEEP_FAIL", "file.written@1=error", 1);
+      setenv("SPOOL_TEST_RAN", ran.c_str(), 1);
+      unsetenv("GTEST_SHARD_INDEX");
+      unsetenv("GTEST_TOTAL_SHARDS");  // else another shard might have it, and this one would run nothing
       return execl("/proc/self/exe", "agent_test", "--gtest_filter=SpoolGroupTest.FailedSync*", nullptr) == 0;
     });
     EXPECT_EQ(status, 0);
+    EXPECT_TRUE(std::filesystem::exists(ran)) << "the test did not run";
     return;
   }
   TempFolder folder;
@@ -280,6 +288,7 @@ TEST(SpoolGroupTest, FailedSyncKeepsNoneOfTheGroupAndTheNextTryTakesAll) {
   EXPECT_TRUE(FilesIn(folder.path()).empty());
   EXPECT_TRUE(spool->AddGroup(Group(1, 5)).ok());
   EXPECT_EQ(Loaded(*spool, "db1").size(), 5u);
+  std::ofstream(mark) << "to its end";
 }
 
 }  // namespace
