@@ -12,19 +12,20 @@ int32_t Lanes(int64_t width, int64_t batch_size, int64_t vocab = 16, std::string
 }
 
 TEST(PackLanesTest, NarrowModelsAndSmallBatchesShareACore) {
-  EXPECT_EQ(Lanes(8, 100), 16);
-  EXPECT_EQ(Lanes(12, 1000), 16);
-  EXPECT_EQ(Lanes(16, 100), 1);
+  EXPECT_EQ(Lanes(8, 16), 16);
+  EXPECT_EQ(Lanes(12, 24), 16);
+  EXPECT_EQ(Lanes(12, 25), 1);
+  EXPECT_EQ(Lanes(13, 24), 1);
   EXPECT_EQ(Lanes(32, 15), 16);
   EXPECT_EQ(Lanes(32, 16), 1);
   EXPECT_EQ(Lanes(48, 4), 1);
 }
 
 TEST(PackLanesTest, TablesMustStayInTheCacheAndOtherBackEndsDoNotPack) {
-  EXPECT_EQ(Lanes(8, 100, 128), 16);
-  EXPECT_EQ(Lanes(8, 100, 129), 1);
-  EXPECT_EQ(Lanes(8, 100, 16, "cpu"), 16);
-  EXPECT_EQ(Lanes(8, 100, 16, "torch"), 1);
+  EXPECT_EQ(Lanes(8, 16, 128), 16);
+  EXPECT_EQ(Lanes(8, 16, 129), 1);
+  EXPECT_EQ(Lanes(8, 16, 16, "cpu"), 16);
+  EXPECT_EQ(Lanes(8, 16, 16, "torch"), 1);
   EXPECT_EQ(PackLanes(""), 1);
   EXPECT_EQ(PackLanes("xt/label/w/n8//b"), 1);
 }

@@ -12,9 +12,27 @@ namespace {
 constexpr int64_t kLanes = kLaneCount;
 // A table of all (token, position) pairs pays when a batch shows tokens more than once, and while it stays in a cache.
 constexpr int64_t kTableFloats = int64_t{1} << 20;
+// Inputs of the layers together stay in the second-level cache.
+constexpr int64_t kInputFloats = int64_t{1} << 17;
 
 int64_t RoundUp(int64_t n) {
   return (n + kLanes - 1) / kLanes * kLanes;
+}
+
+// Whether the table holds every (token, position); see ModelView.
+bool WholeTable(const PointSpec& point, Packing packing) {
+  return packing == Packing::kModels ||
+         (point.vocab <= point.batch_size && point.vocab * point.seq_len * RoundUp(point.width) <= kTableFloats);
+}
+
+// Sixteens of samples go together only where a layer has few rows, that is, one for each sample; with several layers
+// the lower ones have enough of them.
+int64_t Together(const PointSpec& point, Packing packing) {
+  if (packing == Packing::kModels) {
+    return kTogether;
+  }
+  const bool few_rows = point.mode == Mode::kLabel && point.layers == 1 && WholeTable(point, packing);
+  return few_rows ? std::clamp<int64_t>(kInputFloats / (point.seq_len * point.width * kLanes), 1, kTogether) : 1;
 }
 
 Shape MakeShape(const PointSpec& point, int64_t targets, int64_t first_target, Packing packing) {
@@ -30,6 +48,7 @@ Shape MakeShape(const PointSpec& point, int64_t targets, int64_t first_target, P
   s.padded = RoundUp(point.width);
   s.unit = packing == Packing::kModels ? kLanes : 1;
   s.row = packing == Packing::kModels ? kLanes * s.width : s.padded;
+  s.together = Together(point, packing);
   s.targets = targets;
   s.first_target = first_target;
   s.label = point.mode == Mode::kLabel;
@@ -75,11 +94,6 @@ Offsets MakeOffsets(const Shape& s) {
   return at;
 }
 
-// Samples in the workspace side by side.
-int64_t Together(const Shape& s) {
-  return s.unit == 1 ? 1 : kSamplesTogether;
-}
-
 // Hands out pieces of one block; a first round without a block measures it.
 class Pieces {
  public:
@@ -97,7 +111,7 @@ class Pieces {
 };
 
 void LayOutLayer(const Shape& s, bool trimmed, Pieces& take, LayerMemory& memory) {
-  const int64_t together = Together(s), n = together * s.seq_len, rows = trimmed ? together : n;
+  const int64_t together = s.together, n = together * s.seq_len, rows = trimmed ? together : n;
   memory.attention_in = take(n * s.width * kLanes);
   memory.attention_rstd = take(n * kLanes);
   memory.qkv = take((trimmed ? together * (s.inner + 2 * s.heads * s.width) : n * 3 * s.inner) * kLanes);
@@ -111,7 +125,7 @@ void LayOutLayer(const Shape& s, bool trimmed, Pieces& take, LayerMemory& memory
 
 Workspace LayOut(const Shape& s, int64_t table_rows, Pieces& take) {
   Workspace w{};
-  const int64_t together = Together(s), n = together * s.seq_len, targets = together * s.targets;
+  const int64_t together = s.together, n = together * s.seq_len, targets = together * s.targets;
   w.layers.resize(static_cast<size_t>(s.layers));
   for (int64_t l = 0; l < s.layers; ++l) {
     LayOutLayer(s, s.label && l + 1 == s.layers, take, w.layers[static_cast<size_t>(l)]);
@@ -121,7 +135,7 @@ Workspace LayOut(const Shape& s, int64_t table_rows, Pieces& take) {
   w.dnormed = take(n * s.width * kLanes);
   w.dhidden = take(n * std::max(s.hidden, 3 * s.inner) * kLanes);
   w.dmixed = take(n * s.inner * kLanes);
-  w.dweights = take(s.seq_len * std::max(s.seq_len, s.heads) * kLanes);
+  w.dweights = take(s.seq_len * std::max(s.seq_len, together * s.heads) * kLanes);
   w.dheads = take(2 * together * s.heads * s.width * kLanes);
   w.final_in = take(targets * s.width * kLanes);
   w.final_rstd = take(targets * kLanes);
@@ -160,18 +174,17 @@ CpuModel::CpuModel(const PointSpec& point, int64_t targets, int64_t first_target
   view_.grads = view_.folded + view_.at.total;
   view_.moment1 = view_.grads + view_.at.train;
   view_.moment2 = view_.moment1 + view_.at.train;
-  view_.whole_table =
-      packing == Packing::kModels || (s.vocab <= point.batch_size && s.vocab * s.seq_len * s.padded <= kTableFloats);
+  view_.whole_table = WholeTable(point, packing);
   const int64_t table_rows = (view_.whole_table ? s.vocab : kLanes) * s.seq_len;
   Pieces measure(nullptr);
   LayOut(s, table_rows, measure);
   work_ = Zeros(measure.used());
   Pieces take(work_.get());
   view_.work = LayOut(s, table_rows, take);
-  indices_.assign(static_cast<size_t>(RoundUp(table_rows) + Together(s) * (s.seq_len + s.targets) * kLanes), 0);
+  indices_.assign(static_cast<size_t>(RoundUp(table_rows) + s.together * (s.seq_len + s.targets) * kLanes), 0);
   view_.work.table_token = indices_.data();
   view_.work.table_index = view_.work.table_token + RoundUp(table_rows);
-  view_.work.target_rows = view_.work.table_index + Together(s) * s.seq_len * kLanes;
+  view_.work.target_rows = view_.work.table_index + s.together * s.seq_len * kLanes;
 }
 
 // visit(place in the layout of MakeLayout, place in a block here) for every element of a lane's parameters

@@ -21,8 +21,9 @@ namespace capsweep::trainer::cpu {
 
 enum class Packing { kSamples, kModels };
 inline constexpr int64_t kLaneCount = 16;
-// Where lanes are models, so many samples pass through the layers side by side: weights are then read once for all.
-inline constexpr int64_t kSamplesTogether = 4;
+// So many samples of every lane, or sixteens of samples, pass through the layers side by side at most: weights are then
+// read once for all, and several columns of a product share what is loaded of them.
+inline constexpr int64_t kTogether = 4;
 
 struct Shape {
   int64_t layers, heads, head_dim, width, seq_len, vocab;
@@ -31,6 +32,7 @@ struct Shape {
   int64_t padded;        // width rounded up to 16
   int64_t unit;          // floats of a weight: 1, or 16 where lanes are models
   int64_t row;           // floats of a parameter row: padded, or 16 * width
+  int64_t together;      // samples of a lane in the workspace, at most kTogether
   int64_t targets;       // T
   int64_t first_target;  // position of the first target
   bool label;            // the last layer is computed for the last position only, keys and values never formed
@@ -61,7 +63,8 @@ struct Offsets {
 
 using Floats = hwy::AlignedFreeUniquePtr<float[]>;
 
-// What a layer remembers from its forward pass, each [rows][features][16]; rows is 1 in a trimmed layer, else seq_len.
+// What a layer remembers from its forward pass, each [rows][features][16], as often as there are samples together; rows
+// is 1 in a trimmed layer, else seq_len.
 struct LayerMemory {
   float* attention_in;  // [seq_len][width] normed
   float* attention_rstd;
@@ -81,12 +84,12 @@ struct Workspace {
   float* dnormed;   // [seq_len][width][16]
   float* dhidden;   // [seq_len][max(hidden, 3 * inner)][16]
   float* dmixed;    // [seq_len][inner][16]
-  float* dweights;  // [seq_len][seq_len][16] or [heads][seq_len][16]
+  float* dweights;  // [seq_len][seq_len][16], in a trimmed layer [together][heads][seq_len][16]
   float* dheads;    // [2][heads][width][16]: of c and r
   float* final_in;  // [targets][width][16] normed
   float* final_rstd;
   float* logits;       // [targets][vocab][16]
-  float* first_rows;   // [seq_len][16][padded]: input of the first layer, normed, as rows
+  float* first_rows;   // [seq_len][16][padded]: input of the first layer, normed, as rows; trimmed: the last alone
   float* rows;         // [max(seq_len, heads)][16][padded]
   float* lane_bias;    // [layers][hidden][16]: gradient of up_bias, lane by lane
   float* lane_gain;    // [layers][width][16]: gradient of mlp_norm under a frozen MLP

@@ -34,11 +34,12 @@ void ClearGrads(const ModelView& m) {
   std::fill_n(m.work.lane_gain, m.shape.layers * m.shape.width * kLanes, 0.0f);
 }
 
-// Takes the items through the forward pass, sixteen at a time: visit(first item, count) after each.
+// Takes the items through the forward pass, some sixteens at a time: visit(first item, count) after each.
 template <class Visit>
 void ForChunks(XtPass<false>& pass, const ModelView& m, const Items& items, float terms, const Visit& visit) {
-  for (int64_t first = 0; first < items.count; first += kLanes) {
-    const int64_t count = std::min<int64_t>(kLanes, items.count - first);
+  const int64_t chunk = m.shape.together * kLanes;
+  for (int64_t first = 0; first < items.count; first += chunk) {
+    const int64_t count = std::min(chunk, items.count - first);
     if (first == 0 || !m.whole_table) {
       pass.FillTable(items, first, count);
     }
@@ -78,8 +79,8 @@ void TrainModels(const ModelView& m, const LaneItems& items, const AdamStep* ada
   int64_t samples = 0;
   for (const Items& own : items.lane) samples = std::max(samples, own.count);
   F loss = Zero();
-  for (int64_t first = 0; first < samples; first += kSamplesTogether) {
-    pass.BeginModels(items, first, std::min(kSamplesTogether, samples - first));
+  for (int64_t first = 0; first < samples; first += m.shape.together) {
+    pass.BeginModels(items, first, std::min(m.shape.together, samples - first));
     pass.Forward();
     loss = Add(loss, pass.LossBackward());
     pass.Backward();

@@ -94,6 +94,9 @@ class LayerPass {
   bool Trimmed(int64_t layer) const { return s_.label && layer + 1 == s_.layers; }
   int64_t Rows(int64_t layer) const { return samples_ * (Trimmed(layer) ? 1 : s_.seq_len); }
 
+  // Where lanes are samples: rows whose lanes all hold a sample; the others belong to the last sixteen samples.
+  int64_t FullRows(int64_t rows) const { return rows - rows / samples_; }
+
   // Rows of activations, `stride` floats apart.
   template <class T>
   struct Strided {
@@ -140,8 +143,14 @@ class LayerPass {
       Product<false, Start::kAdd>({dy.base, kLanes, dy.stride}, {x.base, x.stride, kLanes}, {dw, s_.row, kLanes},
                                   outputs, s_.width, {rows});
     } else {
-      Product<true, Start::kAdd>({dy.base, kLanes, 1}, {x.base, s_.padded, kLanes}, {dw, s_.row, kLanes}, outputs,
-                                 s_.padded / kLanes, {count_, rows, dy.stride, x.stride});
+      const Out out{dw, s_.row, kLanes};
+      const int64_t full = FullRows(rows), tiles = s_.padded / kLanes;
+      if (full > 0) {
+        Product<true, Start::kAdd>({dy.base, kLanes, 1}, {x.base, s_.padded, kLanes}, out, outputs, tiles,
+                                   {kLanes, full, dy.stride, x.stride});
+      }
+      Product<true, Start::kAdd>({dy.base + full * dy.stride, kLanes, 1}, {x.base + full * x.stride, s_.padded, kLanes},
+                                 out, outputs, tiles, {count_, rows - full, dy.stride, x.stride});
     }
   }
   // to += factor · x, rows of parameters
@@ -183,7 +192,8 @@ class LayerPass {
       const Strided<const float> dx = Operand(Packed<const float>(w_.dx, s_.width), rows);
       Outer(m_.grads + at.down, hidden, Packed<const float>(memory.hidden, hidden), rows, dx);
       for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t s = 0; s < (kModels ? 1 : count_); ++s) {
+        const int64_t lanes = r < FullRows(rows) ? kLanes : count_;
+        for (int64_t s = 0; s < (kModels ? 1 : lanes); ++s) {
           AddRow(dx.base + r * dx.stride + s * s_.padded, 1.0f, m_.grads + at.down_bias);
         }
       }
@@ -347,10 +357,13 @@ class LayerPass {
     return {base + h * features * kLanes, s_.heads * features * kLanes};
   }
 
-  void AttendLast(int64_t l) const {
+  // bring(sample, first, count) puts the normed inputs of `count` positions from `first` on in their place, but for
+  // those of the last position, which are there.
+  template <class Bring>
+  void AttendLast(int64_t l, const Bring& bring) const {
     const LayerOffsets& at = m_.at.layers[static_cast<size_t>(l)];
     const LayerMemory& memory = w_.layers[static_cast<size_t>(l)];
-    const int64_t n = s_.seq_len, inner = s_.inner, width = s_.width, d = s_.head_dim;
+    const int64_t inner = s_.inner, width = s_.width, d = s_.head_dim;
     const float* matrices = m_.folded + at.qkv;
     const auto [query, r, c] = LastOf(memory);
     const Strided<float> last = Last(memory.attention_in);
@@ -359,16 +372,7 @@ class LayerPass {
       LinearBackward<Start::kZero>(matrices + (inner + h * d) * s_.row, d, OfHead<const float>(query, h, d), samples_,
                                    OfHead(r, h, width));
     }
-    for (int64_t sample = 0; sample < samples_; ++sample) {
-      const float* normed = memory.attention_in + sample * n * width * kLanes;
-      const int64_t heads_at = sample * s_.heads * width * kLanes;
-      float* weights = memory.weights + sample * s_.heads * n * kLanes;
-      Product<false, Start::kZero>({r + heads_at, width * kLanes, kLanes}, {normed, kLanes, width * kLanes},
-                                   {weights, n * kLanes, kLanes}, s_.heads, n, {width});
-      for (int64_t h = 0; h < s_.heads; ++h) Softmax(weights + h * n * kLanes, n, scale_);
-      Product<false, Start::kZero>({weights, n * kLanes, kLanes}, {normed, width * kLanes, kLanes},
-                                   {c + heads_at, width * kLanes, kLanes}, s_.heads, width, {n});
-    }
+    for (int64_t sample = 0; sample < samples_; ++sample) LastScores(memory, sample, bring);
     for (int64_t h = 0; h < s_.heads; ++h) {
       Linear(matrices + (2 * inner + h * d) * s_.row, d, OfHead<const float>(c, h, width), samples_,
              OfHead(memory.mixed, h, d));
@@ -377,10 +381,31 @@ class LayerPass {
                                 Packed(w_.x, width));
   }
 
-  void AttendLastBackward(int64_t l) const {
+  // From r of a sample and its normed inputs to c.
+  template <class Bring>
+  void LastScores(const LayerMemory& memory, int64_t sample, const Bring& bring) const {
+    const int64_t n = s_.seq_len, heads = s_.heads, row = s_.width * kLanes;
+    const auto [query, r, c] = LastOf(memory);
+    const float* normed = memory.attention_in + sample * n * row;
+    float* weights = memory.weights + sample * heads * n * kLanes;
+    for (int64_t first = 0; first < n; first += kGroup) {
+      const int64_t count = std::min(kGroup, n - first);
+      bring(sample, first, count);
+      Product<false, Start::kZero>({r + sample * heads * row, row, kLanes}, {normed + first * row, kLanes, row},
+                                   {weights + first * kLanes, n * kLanes, kLanes}, heads, count, {s_.width});
+    }
+    for (int64_t h = 0; h < heads; ++h) Softmax(weights + h * n * kLanes, n, scale_);
+    Product<false, Start::kZero>({weights, n * kLanes, kLanes}, {normed, row, kLanes},
+                                 {c + sample * heads * row, row, kLanes}, heads, s_.width, {n});
+  }
+
+  // take(sample, first, count, dnormed) is given the gradients of the normed inputs of `count` positions, [count][B].
+  // With `keep` they stand in w_.dnormed [samples][N][B] afterwards, else each is overwritten by the next.
+  template <class Take>
+  void AttendLastBackward(int64_t l, bool keep, const Take& take) const {
     const LayerOffsets& at = m_.at.layers[static_cast<size_t>(l)];
     const LayerMemory& memory = w_.layers[static_cast<size_t>(l)];
-    const int64_t inner = s_.inner, width = s_.width, d = s_.head_dim, heads = s_.heads;
+    const int64_t inner = s_.inner, width = s_.width, d = s_.head_dim, heads = s_.heads, n = s_.seq_len;
     const float* matrices = m_.folded + at.qkv;
     float* grads = m_.grads + at.qkv;
     const auto [query, r, c] = LastOf(memory);
@@ -397,7 +422,7 @@ class LayerPass {
     }
     for (int64_t sample = 0; sample < samples_; ++sample) {
       const int64_t heads_at = sample * heads * width * kLanes;
-      LastScoresBackward(memory, sample, r + heads_at, dc + heads_at, dr + heads_at);
+      LastScoresBackward(memory, sample, dc + heads_at, dr + heads_at);
     }
     float* dquery = w_.dmixed;  // the gradient of the heads' outputs is used up
     for (int64_t h = 0; h < heads; ++h) {
@@ -407,38 +432,57 @@ class LayerPass {
       Outer(grads + key * s_.row, d, OfHead<const float>(query, h, d), samples_, Operand(dr_of_head, samples_));
     }
     const Strided<float> last = Last(memory.attention_in);
-    const Strided<const float> last_operand =
-        l == 0 && !kModels ? Strided<const float>{w_.first_rows + (s_.seq_len - 1) * kLanes * s_.padded, 0}
-                           : Operand({last.base, last.stride}, samples_);
+    const Strided<const float> last_operand = l == 0 && !kModels
+                                                  ? Strided<const float>{w_.first_rows, kLanes * s_.padded}
+                                                  : Operand({last.base, last.stride}, samples_);
     Outer(grads, inner, Packed<const float>(dquery, inner), samples_, last_operand);
-    LinearBackward<Start::kAdd>(matrices, inner, Packed<const float>(dquery, inner), samples_, Last(w_.dnormed));
+    for (int64_t sample = 0; sample < samples_; ++sample) {
+      for (int64_t first = 0; first < n; first += kGroup) {
+        const int64_t count = std::min(kGroup, n - first);
+        float* dnormed = w_.dnormed + (keep ? (sample * n + first) * width * kLanes : 0);
+        LastInputBackward(memory, sample, first, count, matrices, dnormed);
+        take(sample, first, count, dnormed);
+      }
+    }
   }
 
-  // From dc of a sample to dr and the gradient of its normed inputs, in w_.dnormed.
-  void LastScoresBackward(const LayerMemory& memory, int64_t sample, const float* r, const float* dc, float* dr) const {
+  // From dc of a sample to the gradient of its scores, in w_.dweights, and to dr.
+  void LastScoresBackward(const LayerMemory& memory, int64_t sample, const float* dc, float* dr) const {
     const int64_t n = s_.seq_len, width = s_.width, heads = s_.heads;
     const float* normed = memory.attention_in + sample * n * width * kLanes;
     const float* weights = memory.weights + sample * heads * n * kLanes;
+    float* dweights = w_.dweights + sample * heads * n * kLanes;
     Product<false, Start::kZero>({dc, width * kLanes, kLanes}, {normed, kLanes, width * kLanes},
-                                 {w_.dweights, n * kLanes, kLanes}, heads, n, {width});
+                                 {dweights, n * kLanes, kLanes}, heads, n, {width});
     for (int64_t h = 0; h < heads; ++h) {
-      SoftmaxBackward(weights + h * n * kLanes, w_.dweights + h * n * kLanes, n, scale_);
+      SoftmaxBackward(weights + h * n * kLanes, dweights + h * n * kLanes, n, scale_);
     }
-    Product<false, Start::kZero>({w_.dweights, n * kLanes, kLanes}, {normed, width * kLanes, kLanes},
+    Product<false, Start::kZero>({dweights, n * kLanes, kLanes}, {normed, width * kLanes, kLanes},
                                  {dr, width * kLanes, kLanes}, heads, width, {n});
-    const Out dnormed{w_.dnormed + sample * n * width * kLanes, width * kLanes, kLanes};
-    Product<false, Start::kZero>({weights, kLanes, n * kLanes}, {dc, width * kLanes, kLanes}, dnormed, n, width,
-                                 {heads});
-    Product<false, Start::kAdd>({w_.dweights, kLanes, n * kLanes}, {r, width * kLanes, kLanes}, dnormed, n, width,
-                                {heads});
+  }
+
+  // dnormed_t = Σ_h weights_t · dc + dscores_t · r; the last position has a part through the query too.
+  void LastInputBackward(const LayerMemory& memory, int64_t sample, int64_t first, int64_t count, const float* matrices,
+                         float* dnormed) const {
+    const int64_t n = s_.seq_len, heads = s_.heads, row = s_.width * kLanes;
+    const float* weights = memory.weights + (sample * heads * n + first) * kLanes;
+    const float* dscores = w_.dweights + (sample * heads * n + first) * kLanes;
+    const float* dc = w_.dheads + sample * heads * row;
+    const float* r = LastOf(memory).r + sample * heads * row;
+    Product<false, Start::kZero>({weights, kLanes, n * kLanes}, {dc, row, kLanes}, {dnormed, row, kLanes}, count,
+                                 s_.width, {heads, 2, dscores - weights, r - dc});
+    if (first + count == n) {
+      LinearBackward<Start::kAdd>(matrices, s_.inner, Packed<const float>(w_.dmixed + sample * s_.inner * kLanes, 0), 1,
+                                  Packed(dnormed + (count - 1) * row, 0));
+    }
   }
 
   const ModelView& m_;
   const Shape& s_;
   const Workspace& w_;
   const float scale_;    // of attention scores
-  int64_t count_ = 0;    // lanes with a sample of the chunk, where lanes are samples
-  int64_t samples_ = 1;  // samples side by side in memory; more than one only where lanes are models
+  int64_t count_ = 0;    // where lanes are samples: lanes that hold one among the last sixteen
+  int64_t samples_ = 1;  // side by side in memory: samples of every lane's model, or sixteens of one model's samples
 };
 
 }  // namespace HWY_NAMESPACE

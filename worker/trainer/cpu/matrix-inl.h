@@ -67,18 +67,20 @@ HWY_INLINE void Block(const float* HWY_RESTRICT a, int64_t a_row, int64_t a_col,
   }
 }
 
-// All rows of one group of columns: blocks of kRows, then halves of that for the rest.
+// All rows of one group of columns: blocks of kRows, then what is left: up to kExact rows in one block, more by halves.
 template <int kRows, int kCols, bool kScalarA, Start kStart>
 HWY_INLINE void Columns(In a, In b, Out c, int64_t rows, const Depth& depth) {
+  constexpr int kExact = kCols > 2 ? kRows : 0;
   int64_t i = 0;
   for (; i + kRows <= rows; i += kRows) {
     Block<kRows, kCols, kScalarA, kStart>(a.base + i * a.row, a.row, a.col, b.base, b.row, b.col, c.base + i * c.row,
                                           c.row, c.col, depth);
   }
   if constexpr (kRows > 1) {
+    constexpr int kNext = kRows <= kExact ? kRows - 1 : kRows / 2;
     if (i < rows) {
-      Columns<kRows / 2, kCols, kScalarA, kStart>({a.base + i * a.row, a.row, a.col}, b,
-                                                  {c.base + i * c.row, c.row, c.col}, rows - i, depth);
+      Columns<kNext, kCols, kScalarA, kStart>({a.base + i * a.row, a.row, a.col}, b, {c.base + i * c.row, c.row, c.col},
+                                              rows - i, depth);
     }
   }
 }
@@ -90,6 +92,11 @@ HWY_NOINLINE void Product(In a, In b, Out c, int64_t rows, int64_t cols, Depth d
   const auto right = [&](int64_t j) { return In{b.base + j * b.col, b.row, b.col}; };
   const auto out = [&](int64_t j) { return Out{c.base + j * c.col, c.row, c.col}; };
   int64_t j = 0;
+  if constexpr (kWide > 2) {
+    for (; (rows == 5 || rows == 6) && j + kWide <= cols; j += kWide) {  // heads, often: one block in all registers
+      Columns<6, kWide, kScalarA, kStart>(a, right(j), out(j), rows, depth);
+    }
+  }
   for (; j + kWide <= cols; j += kWide) {
     Columns<kBlock / kWide, kWide, kScalarA, kStart>(a, right(j), out(j), rows, depth);
   }
@@ -103,10 +110,13 @@ HWY_NOINLINE void Product(In a, In b, Out c, int64_t rows, int64_t cols, Depth d
   }
 }
 
+// TransposeRows: for c in 0..15, sink(c, r, v) is given a part of column c, the elements row(r)[c], row(r + 1)[c], …;
+// row(r) is a pointer to sixteen floats, r in 0..15.
 #if HWY_TARGET == HWY_SCALAR
-HWY_INLINE void Transpose16(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+template <class Row, class Sink>
+HWY_INLINE void TransposeRows(const Row& row, const Sink& sink) {
   for (int r = 0; r < kLanes; ++r) {
-    for (int c = 0; c < kLanes; ++c) to[c * to_stride + r] = from[r * from_stride + c];
+    for (int c = 0; c < kLanes; ++c) sink(c, r, hn::Load(D(), row(r) + c));
   }
 }
 #else
@@ -122,66 +132,64 @@ HWY_INLINE void TransposeBlocks(V& v0, V& v1, V& v2, V& v3) {
   v3 = hn::BitCast(D(), hn::InterleaveUpper(wide, w(a1), w(b1)));
 }
 
-// Block number b of `v` goes to to + b * stride.
-template <class Tag>
-HWY_INLINE void StoreBlocks(Tag tag, hn::Vec<Tag> v, float* HWY_RESTRICT to, int64_t stride) {
+// A vector whose 128-bit block number k holds row(first + 4k)[c .. c + 3]. Loading by blocks leaves half of the
+// shuffles to the loads.
+template <class Tag, class Row>
+HWY_INLINE hn::Vec<Tag> LoadBlocks(Tag tag, const Row& row, int first, int c) {
   if constexpr (hn::MaxLanes(Tag()) <= 4) {
-    hn::Store(v, tag, to);
+    return hn::Load(tag, row(first) + c);
   } else {
     const hn::Half<Tag> half;
-    StoreBlocks(half, hn::LowerHalf(half, v), to, stride);
-    StoreBlocks(half, hn::UpperHalf(half, v), to + static_cast<int64_t>(hn::MaxLanes(Tag())) / 8 * stride, stride);
+    constexpr int kRows = static_cast<int>(hn::MaxLanes(Tag())) / 2;
+    return hn::Combine(tag, LoadBlocks(half, row, first + kRows, c), LoadBlocks(half, row, first, c));
   }
 }
 
-// to[c * to_stride + r] = from[r * from_stride + c] for r, c in 0..15.
-HWY_INLINE void Transpose16(const float* HWY_RESTRICT from, int64_t from_stride, float* HWY_RESTRICT to,
-                            int64_t to_stride) {
-  for (int r = 0; r < kLanes; r += 4) {
-    for (int part = 0; part < kParts; ++part) {
-      const float* at = from + r * from_stride + part * kPart;
-      V v0 = hn::Load(D(), at), v1 = hn::Load(D(), at + from_stride);
-      V v2 = hn::Load(D(), at + 2 * from_stride), v3 = hn::Load(D(), at + 3 * from_stride);
+template <class Row, class Sink>
+HWY_INLINE void TransposeRows(const Row& row, const Sink& sink) {
+  for (int part = 0; part < kParts; ++part) {
+    const int r = part * kPart;
+    for (int c = 0; c < kLanes; c += 4) {
+      V v0 = LoadBlocks(D(), row, r, c), v1 = LoadBlocks(D(), row, r + 1, c);
+      V v2 = LoadBlocks(D(), row, r + 2, c), v3 = LoadBlocks(D(), row, r + 3, c);
       TransposeBlocks(v0, v1, v2, v3);
-      float* out = to + part * kPart * to_stride + r;
-      StoreBlocks(D(), v0, out, 4 * to_stride);
-      StoreBlocks(D(), v1, out + to_stride, 4 * to_stride);
-      StoreBlocks(D(), v2, out + 2 * to_stride, 4 * to_stride);
-      StoreBlocks(D(), v3, out + 3 * to_stride, 4 * to_stride);
+      sink(c, r, v0);
+      sink(c + 1, r, v1);
+      sink(c + 2, r, v2);
+      sink(c + 3, r, v3);
     }
   }
 }
 #endif
 
-// Lanes to rows: x [features][16] -> out [16][padded]; features beyond `features` up to the next multiple of 16 are
-// read (as what stands in x) and must be overwritten or ignored by the caller unless x is padded.
-HWY_INLINE void LanesToRows(const float* HWY_RESTRICT x, int64_t features, float* HWY_RESTRICT out, int64_t padded) {
-  int64_t f = 0;
-  for (; f + kLanes <= features; f += kLanes) {
-    Transpose16(x + f * kLanes, kLanes, out + f, padded);
-  }
-  if (f < features) {
-    HWY_ALIGN float tail[kLanes * kLanes];
-    for (int64_t i = 0; i < kLanes; ++i) {
-      Store(f + i < features ? Load(x + (f + i) * kLanes) : Zero(), tail + i * kLanes);
-    }
-    Transpose16(tail, kLanes, out + f, padded);
+// Lanes to rows: of x [features][16], features f + r of lane c to sink(c, f + r, v); features are padded to a multiple
+// of 16 with zeros.
+template <class Sink>
+HWY_INLINE void LanesToRows(const float* HWY_RESTRICT x, int64_t features, const Sink& sink) {
+  HWY_ALIGN static constexpr float kZeros[kLanes] = {};
+  for (int64_t f = 0; f < features; f += kLanes) {
+    TransposeRows([=](int r) { return f + r < features ? x + (f + r) * kLanes : kZeros; },
+                  [&](int c, int r, V v) { sink(c, f + r, v); });
   }
 }
+// To rows one after the other, [16][padded].
+HWY_INLINE void LanesToRows(const float* HWY_RESTRICT x, int64_t features, float* HWY_RESTRICT out, int64_t padded) {
+  LanesToRows(x, features, [=](int c, int64_t f, V v) { hn::Store(v, D(), out + c * padded + f); });
+}
 
-// Rows to lanes: in [16][padded] -> x [features][16].
+// Rows to lanes: row(r) [padded] for r in 0..15 -> x [features][16].
+template <class Row>
+HWY_INLINE void RowsToLanes(const Row& row, float* HWY_RESTRICT x, int64_t features) {
+  for (int64_t f = 0; f < features; f += kLanes) {
+    TransposeRows([&](int r) { return row(r) + f; },
+                  [=](int c, int r, V v) {
+                    if (f + c < features) hn::Store(v, D(), x + (f + c) * kLanes + r);
+                  });
+  }
+}
+// The same from rows one after the other.
 HWY_INLINE void RowsToLanes(const float* HWY_RESTRICT in, int64_t padded, float* HWY_RESTRICT x, int64_t features) {
-  int64_t f = 0;
-  for (; f + kLanes <= features; f += kLanes) {
-    Transpose16(in + f, padded, x + f * kLanes, kLanes);
-  }
-  if (f < features) {
-    HWY_ALIGN float tail[kLanes * kLanes];
-    Transpose16(in + f, padded, tail, kLanes);
-    for (int64_t i = 0; f + i < features; ++i) {
-      Store(Load(tail + i * kLanes), x + (f + i) * kLanes);
-    }
-  }
+  RowsToLanes([=](int r) { return in + r * padded; }, x, features);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -1,5 +1,5 @@
-// Forward and backward pass of the family `xt` over one chunk of up to 16 samples, lane = sample. Shapes are in
-// cpu_model.h; B width, N seq_len, I = heads * head_dim, M hidden, T targets, V vocab.
+// Forward and backward pass of the family `xt` over one chunk of samples. Shapes are in cpu_model.h; B width, N
+// seq_len, I = heads * head_dim, M hidden, T targets, V vocab.
 #if defined(CAPSWEEP_CPU_XT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef CAPSWEEP_CPU_XT_INL_H_
 #undef CAPSWEEP_CPU_XT_INL_H_
@@ -39,16 +39,16 @@ class XtPass : LayerPass<kModels> {
     FoldRows(m_.at.head, m_.at.final_norm, s_.vocab);
   }
 
-  // The table of embedded and normed inputs. Whole: row token * N + position (in lm, row 0 is position 0 of every
-  // sample, which sees no token). Else: row sample * N + position of the chunk.
+  // The table of embedded and normed inputs, position by position. Whole: a row for every token of the vocabulary (in
+  // lm, position 0 sees no token); else one for each of the chunk's sixteen samples.
   void FillTable(const Items& items, int64_t first, int64_t count) {
-    const int64_t n = s_.seq_len;
+    const int64_t rows = RowsOfPosition();
     const float scale = 1.0f / std::sqrt(static_cast<float>(s_.width));
     for (int64_t row = 0; row < w_.table_rows; ++row) {
-      const int64_t position = row % n;
-      int64_t token = row / n;
+      const int64_t position = row / rows;
+      int64_t token = row % rows;
       if (!m_.whole_table) {
-        token = Token(items, first + std::min(row / n, count - 1), position);
+        token = Token(items, first + std::min(token, count - 1), position);
       } else if (s_.lm && position == 0) {
         token = -1;
       }
@@ -71,20 +71,24 @@ class XtPass : LayerPass<kModels> {
     }
   }
 
-  // Brings a chunk of `count` samples in: inputs of the first layer, targets and their weights 1 / `terms` in the loss.
-  // Lanes beyond `count` repeat its last sample; their weight is 0, so that nothing they compute is added anywhere.
+  // Brings a chunk of `count` samples in, sixteen by sixteen: inputs of the first layer, targets and their weights
+  // 1 / `terms` in the loss. Lanes beyond `count` repeat its last sample; their weight is 0, so that nothing they
+  // compute is added anywhere.
   void Begin(const Items& items, int64_t first, int64_t count, float terms) {
-    count_ = count;
-    for (int64_t s = 0; s < kLanes; ++s) {
-      const int64_t sample = std::min(s, count - 1);
+    samples_ = (count + kLanes - 1) / kLanes;
+    count_ = count - (samples_ - 1) * kLanes;
+    for (int64_t i = 0; i < samples_ * kLanes; ++i) {
+      const int64_t sample = std::min(i, count - 1), s = i % kLanes;
+      int32_t* index = w_.table_index + i / kLanes * s_.seq_len * kLanes;
       for (int64_t p = 0; p < s_.seq_len; ++p) {
         const int64_t token = m_.whole_table ? std::max<int64_t>(Token(items, first + sample, p), 0) : sample;
-        w_.table_index[p * kLanes + s] = static_cast<int32_t>(token * s_.seq_len + p);
+        index[p * kLanes + s] = static_cast<int32_t>(p * RowsOfPosition() + token);
       }
       const int32_t* targets = items.targets + items.chosen[first + sample] * s_.targets;
+      const int64_t at = i / kLanes * s_.targets * kLanes + s;
       for (int64_t t = 0; t < s_.targets; ++t) {
-        w_.target_rows[t * kLanes + s] = targets[t];
-        w_.share[t * kLanes + s] = s < count ? 1.0f / terms : 0.0f;
+        w_.target_rows[at + t * kLanes] = targets[t];
+        w_.share[at + t * kLanes] = i < count ? 1.0f / terms : 0.0f;
       }
     }
     GatherInput();
@@ -102,7 +106,7 @@ class XtPass : LayerPass<kModels> {
         int32_t* index = w_.table_index + sample * s_.seq_len * kLanes;
         for (int64_t p = 0; p < s_.seq_len; ++p) {
           const int64_t token = present ? std::max<int64_t>(Token(own, first + sample, p), 0) : 0;
-          index[p * kLanes + s] = static_cast<int32_t>((token * s_.seq_len + p) * s_.row + s);
+          index[p * kLanes + s] = static_cast<int32_t>((p * s_.vocab + token) * s_.row + s);
         }
         const int64_t at = sample * s_.targets * kLanes + s;
         for (int64_t t = 0; t < s_.targets; ++t) {
@@ -127,7 +131,9 @@ class XtPass : LayerPass<kModels> {
         for (int64_t sample = 0; l > 0 && sample < samples_; ++sample) {
           std::copy_n(w_.x + ((sample + 1) * s_.seq_len - 1) * row, row, w_.x + sample * row);
         }
-        this->AttendLast(l);
+        this->AttendLast(l, [&](int64_t sample, int64_t first, int64_t count) {
+          if (l == 0) GatherPositions(sample, first, std::min(count, s_.seq_len - 1 - first));
+        });
       } else {
         this->Attend(l);
       }
@@ -143,8 +149,8 @@ class XtPass : LayerPass<kModels> {
   void Judge(int64_t count, float* nll, uint8_t* right) const {
     HWY_ALIGN float loss[kLanes];
     HWY_ALIGN float chosen[kLanes];
-    for (int64_t t = 0; t < s_.targets; ++t) {
-      const float* logits = w_.logits + t * s_.vocab * kLanes;
+    for (int64_t row = 0; row < Outputs(); ++row) {
+      const float* logits = w_.logits + row * s_.vocab * kLanes;
       F top = Load(logits), best = Zero();
       for (int64_t v = 1; v < s_.vocab; ++v) {
         const F logit = Load(logits + v * kLanes);
@@ -153,11 +159,13 @@ class XtPass : LayerPass<kModels> {
       }
       F sum = Zero();
       for (int64_t v = 0; v < s_.vocab; ++v) sum = Add(sum, Exp(Sub(Load(logits + v * kLanes), top)));
-      Store(Sub(Add(top, Log(sum)), Load(TargetLogits(t))), loss);
+      Store(Sub(Add(top, Log(sum)), Load(TargetLogits(row))), loss);
       Store(best, chosen);
-      for (int64_t s = 0; s < count; ++s) {
-        nll[s * s_.targets + t] = loss[s];
-        right[s * s_.targets + t] = static_cast<int32_t>(chosen[s]) == w_.target_rows[t * kLanes + s] ? 1 : 0;
+      const int64_t before = row / s_.targets * kLanes, t = row % s_.targets;
+      for (int64_t s = 0; s < std::min<int64_t>(kLanes, count - before); ++s) {
+        nll[(before + s) * s_.targets + t] = loss[s];
+        right[(before + s) * s_.targets + t] =
+            static_cast<int32_t>(chosen[s]) == w_.target_rows[row * kLanes + s] ? 1 : 0;
       }
     }
   }
@@ -201,7 +209,9 @@ class XtPass : LayerPass<kModels> {
     for (int64_t l = s_.layers - 1; l >= 0; --l) {
       this->MlpBackward(l);
       if (Trimmed(l)) {
-        this->AttendLastBackward(l);
+        this->AttendLastBackward(l, l > 0, [&](int64_t sample, int64_t first, int64_t count, const float* dnormed) {
+          if (l == 0) ScatterPositions(sample, first, count, dnormed);
+        });
       } else {
         this->AttendBackward(l);
       }
@@ -218,22 +228,30 @@ class XtPass : LayerPass<kModels> {
 
   // The gradient of the embeddings from that of the table, which is left zero.
   void FinishTable() {
+    // What did not go through the norm: of all rows, in a trimmed layer of those of the last position.
+    const int64_t direct = Trimmed(0) ? w_.table_rows - RowsOfPosition() : 0;
     if constexpr (kModels) {
       NormBackward(w_.dtable_norm, w_.table_norm, w_.table_rstd, w_.table_rows, s_.width, w_.dtable);
       for (int64_t row = 0; row < w_.table_rows; ++row) AddTableRow(row, w_.dtable + row * s_.row);
+      std::fill_n(w_.dtable, direct * s_.row, 0.0f);
     } else {
       for (int64_t row = 0; row < w_.table_rows; row += kLanes) {
         const int64_t at = row * s_.padded;
-        RowsToLanes(w_.dtable + at, s_.padded, w_.dx, s_.width);
+        if (row + kLanes > direct) {
+          RowsToLanes(w_.dtable + at, s_.padded, w_.dx, s_.width);
+        } else {
+          std::fill_n(w_.dx, s_.width * kLanes, 0.0f);
+        }
         RowsToLanes(w_.dtable_norm + at, s_.padded, w_.dnormed, s_.width);
         RowsToLanes(w_.table_norm + at, s_.padded, w_.x, s_.width);
         NormBackward(w_.dnormed, w_.x, w_.table_rstd + row, 1, s_.width, w_.dx);
         LanesToRows(w_.dx, s_.width, w_.rows, s_.padded);
         for (int64_t s = 0; s < kLanes && row + s < w_.table_rows; ++s) AddTableRow(row + s, w_.rows + s * s_.padded);
+        std::fill_n(w_.dtable_norm + at, kLanes * s_.padded, 0.0f);
       }
     }
-    std::fill_n(w_.dtable, w_.table_rows * s_.row, 0.0f);
-    std::fill_n(w_.dtable_norm, w_.table_rows * s_.row, 0.0f);
+    std::fill_n(w_.dtable + direct * s_.row, (w_.table_rows - direct) * s_.row, 0.0f);
+    if (kModels) std::fill_n(w_.dtable_norm, w_.table_rows * s_.row, 0.0f);
   }
 
   // After the last chunk: splits the gradients of folded matrices into those of matrix and gain, sums up the biases.
@@ -258,6 +276,7 @@ class XtPass : LayerPass<kModels> {
  private:
   // Rows of logits.
   int64_t Outputs() const { return samples_ * s_.targets; }
+  int64_t RowsOfPosition() const { return w_.table_rows / s_.seq_len; }
   // Row of the residual stream at which the outputs begin.
   int64_t OutputRow() const { return s_.label ? 0 : s_.first_target; }
 
@@ -297,58 +316,78 @@ class XtPass : LayerPass<kModels> {
     }
   }
   // ---- first layer's input ----
-  // Where lanes are samples `index` is a row of the table, and `rows` also receives what was gathered, as rows. Where
-  // they are models it is the lane's place in the table, and no two lanes meet there.
-  void Gather(const float* table, const int32_t* index, float* rows, float* lanes) const {
+  // `index` of a position, [16]: where lanes are samples, rows of the table; where they are models the lane's place in
+  // it, and no two lanes meet there.
+  const int32_t* Index(int64_t sample, int64_t position) const {
+    return w_.table_index + (sample * s_.seq_len + position) * kLanes;
+  }
+  void Gather(const float* table, const int32_t* index, float* lanes) const {
     if constexpr (kModels) {
       for (int64_t b = 0; b < s_.row; b += kLanes) Store(Gather16(table + b, index), lanes + b);
     } else {
-      for (int64_t s = 0; s < kLanes; ++s) {
-        const float* from = table + index[s] * s_.padded;
-        for (int64_t b = 0; b < s_.padded; b += kLanes) Store(Load(from + b), rows + s * s_.padded + b);
-      }
-      RowsToLanes(rows, s_.padded, lanes, s_.width);
+      RowsToLanes([=, this](int s) { return table + index[s] * s_.padded; }, lanes, s_.width);
     }
   }
-  void Scatter(const float* lanes, const int32_t* index, float* table) const {
+  // Of the first `count` lanes, where they are samples.
+  void Scatter(const float* lanes, const int32_t* index, int64_t count, float* table) const {
     if constexpr (kModels) {
       for (int64_t b = 0; b < s_.row; b += kLanes) {
         Scatter16(Add(Gather16(table + b, index), Load(lanes + b)), table + b, index);
       }
     } else {
-      LanesToRows(lanes, s_.width, w_.rows, s_.padded);
-      for (int64_t s = 0; s < count_; ++s) this->AddRow(w_.rows + s * s_.padded, 1.0f, table + index[s] * s_.row);
+      LanesToRows(lanes, s_.width, [=, this](int s, int64_t b, V v) {
+        float* to = table + index[s] * s_.row + b;
+        if (s < count) hn::Store(hn::Add(v, hn::Load(D(), to)), D(), to);
+      });
     }
   }
+  int64_t LanesOf(int64_t sample) const { return sample + 1 < samples_ ? kLanes : count_; }
+
+  // The normed inputs of positions of a sample, and their gradients back to the table.
+  void GatherPositions(int64_t sample, int64_t first, int64_t count) const {
+    float* normed = w_.layers[0].attention_in + (sample * s_.seq_len + first) * s_.width * kLanes;
+    for (int64_t p = 0; p < count; ++p, normed += s_.width * kLanes) {
+      Gather(w_.table_norm, Index(sample, first + p), normed);
+    }
+  }
+  void ScatterPositions(int64_t sample, int64_t first, int64_t count, const float* dnormed) const {
+    for (int64_t p = 0; p < count; ++p, dnormed += s_.width * kLanes) {
+      Scatter(dnormed, Index(sample, first + p), LanesOf(sample), w_.dtable_norm);
+    }
+  }
+  // Where lanes are samples, Outer wants the normed inputs as they stand in the table: rows [16][padded].
+  void KeepRows(const int32_t* index, float* rows) const {
+    for (int64_t s = 0; s < (kModels ? 0 : kLanes); ++s) {
+      std::copy_n(w_.table_norm + index[s] * s_.padded, s_.padded, rows + s * s_.padded);
+    }
+  }
+
+  // In a trimmed layer of the last position alone; the attention asks for the others when it needs them.
   void GatherInput() const {
-    const int64_t n = s_.seq_len, row = s_.width * kLanes;
-    for (int64_t p = 0; p < samples_ * n; ++p) {
-      const int32_t* index = w_.table_index + p * kLanes;
-      float* rows = kModels ? nullptr : w_.first_rows + p * kLanes * s_.padded;
-      Gather(w_.table_norm, index, rows, w_.layers[0].attention_in + p * row);
-      if (!Trimmed(0)) {
-        Gather(w_.table, index, w_.rows, w_.x + p * row);
-      } else if ((p + 1) % n == 0) {
-        Gather(w_.table, index, w_.rows, w_.x + p / n * row);
+    const int64_t n = s_.seq_len, row = s_.width * kLanes, first = Trimmed(0) ? n - 1 : 0;
+    int64_t place = 0;
+    for (int64_t sample = 0; sample < samples_; ++sample) {
+      GatherPositions(sample, first, n - first);
+      for (int64_t p = first; p < n; ++p, ++place) {
+        KeepRows(Index(sample, p), w_.first_rows + place * kLanes * s_.padded);
+        Gather(w_.table, Index(sample, p), w_.x + place * row);
       }
     }
   }
   void ScatterInput() const {
-    const int64_t n = s_.seq_len, row = s_.width * kLanes;
-    for (int64_t p = 0; p < samples_ * n; ++p) {
-      const int32_t* index = w_.table_index + p * kLanes;
-      Scatter(w_.dnormed + p * row, index, w_.dtable_norm);
-      if (!Trimmed(0)) {
-        Scatter(w_.dx + p * row, index, w_.dtable);
-      } else if ((p + 1) % n == 0) {
-        Scatter(w_.dx + p / n * row, index, w_.dtable);
+    const int64_t n = s_.seq_len, row = s_.width * kLanes, first = Trimmed(0) ? n - 1 : 0;
+    int64_t place = 0;
+    for (int64_t sample = 0; sample < samples_; ++sample) {
+      if (!Trimmed(0)) ScatterPositions(sample, 0, n, w_.dnormed + sample * n * row);
+      for (int64_t p = first; p < n; ++p, ++place) {
+        Scatter(w_.dx + place * row, Index(sample, p), LanesOf(sample), w_.dtable);
       }
     }
   }
   // Adds the gradient of a table's row to those of its position and its token.
   void AddTableRow(int64_t row, const float* dx) const {
     const float scale = 1.0f / std::sqrt(static_cast<float>(s_.width));
-    this->AddRow(dx, scale, m_.grads + m_.at.positions + row % s_.seq_len * s_.row);
+    this->AddRow(dx, scale, m_.grads + m_.at.positions + row / RowsOfPosition() * s_.row);
     if (const int64_t token = w_.table_token[row]; token >= 0) {
       this->AddRow(dx, 1.0f, m_.grads + m_.at.tokens + token * s_.row);
     }
