@@ -94,6 +94,22 @@ double Inputs(const PointSpec& p, double samples) {
   return (samples + std::min(samples, static_cast<double>(p.vocab))) * static_cast<double>(p.seq_len * p.width);
 }
 
+// Floats that the forward pass of one sequence leaves for the backward pass.
+double KeptFloats(const PointSpec& p) {
+  const Sizes s(p);
+  const double outputs = 3 * s.targets * s.outputs;
+  switch (p.family) {
+    case Family::kXt:
+    case Family::kGpt2:
+      return s.layers * s.n * (8 * s.b + 2 * s.m + 5 * s.inner + 3 * s.h * s.n + 3 * s.v);
+    case Family::kMlp:
+      return 2 * s.n * (s.vectors ? s.d : s.b) + 3 * s.m + outputs;
+    case Family::kKs:  // its attention is a mean: no scores
+      return s.n * ((s.vectors ? s.d : 0) + 3 * s.b) + 2 * s.layers * s.n * (4 * s.b + 3 * s.m) + outputs;
+  }
+  return 0;
+}
+
 }  // namespace
 
 double ProductFlopsPerStep(const PointSpec& p, Algebra algebra) {
@@ -146,17 +162,14 @@ int32_t PackLanes(std::string_view shape_key) {
 }
 
 double EstimateBytes(const PointSpec& p) {
-  const double batch = static_cast<double>(std::min(p.batch_size, p.dataset_size)), n = static_cast<double>(p.seq_len);
-  const double b = static_cast<double>(p.width), inner = static_cast<double>(p.heads * p.head_dim);
+  const Sizes s(p);
+  const double batch = static_cast<double>(std::min(p.batch_size, p.dataset_size));
   const double weights = 16 * static_cast<double>(CountParams(p).total);  // value, gradient, two moments
-  const double hidden = static_cast<double>(MlpWidth(p));
-  const double per_token =
-      8 * b + 2 * hidden + 5 * inner + 3 * static_cast<double>(p.heads) * n + 3 * static_cast<double>(p.vocab);
-  const double activations = 4 * 2 * batch * n * per_token * static_cast<double>(p.layers);
-  const double element = p.tokens == Tokens::kVectors ? static_cast<double>(p.vector_dim) : 1;
-  const double library = 4 * 2 * static_cast<double>(p.dataset_size + p.heldout_size) * n * element;
+  const double activations = 4 * 2 * batch * KeptFloats(p);
+  const double element = s.vectors ? s.d : 1;
+  const double library = 4 * 2 * static_cast<double>(p.dataset_size + p.heldout_size) * s.n * element;
   // The search for nearest neighbours holds what the head reads in double, twice for a moment.
-  const double read = p.family == Family::kMlp ? hidden : b;
+  const double read = p.family == Family::kMlp ? s.m : s.b;
   const double neighbours = p.heldout_size > 0 ? 16 * std::min(50e3, static_cast<double>(p.dataset_size)) * read : 0;
   return weights + activations + library + neighbours;
 }

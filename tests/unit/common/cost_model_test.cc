@@ -79,5 +79,21 @@ TEST(CostModelTest, NarrowMlpsAndHeldOutItemsCount) {
   EXPECT_GT(EstimateSeconds(heldout), seconds);
 }
 
+// A sequence of 1,000 tokens once seemed to need 40 GB, for its attention was taken for one with scores.
+TEST(CostModelTest, OnlyAttentionKeepsScores) {
+  PointSpec point;
+  point.family = Family::kKs, point.tokens = Tokens::kVectors, point.vector_dim = 6, point.loss = Loss::kMse;
+  point.width = 4, point.layers = 16, point.batch_size = 100, point.dataset_size = 500, point.seq_len = 1000;
+  EXPECT_LT(EstimateBytes(point), 2e9);
+  PointSpec longer = point;
+  longer.seq_len = 10'000;
+  EXPECT_LT(EstimateBytes(longer), 11 * EstimateBytes(point));
+  PointSpec attention;
+  attention.seq_len = 1000;
+  longer = attention;
+  longer.seq_len = 10'000;
+  EXPECT_GT(EstimateBytes(longer), 50 * EstimateBytes(attention));
+}
+
 }  // namespace
 }  // namespace capsweep
