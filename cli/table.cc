@@ -6,8 +6,8 @@
 #include <cmath>
 #include <optional>
 
-#include "absl/strings/str_format.h"
 #include "cli/console.h"
+#include "common/json_text.h"
 #include "common/text.h"
 
 namespace capsweep::cli {
@@ -25,36 +25,6 @@ std::string_view RealText(double value, std::array<char, 40>& space) {
   return {space.data(), static_cast<size_t>(end - space.data())};
 }
 
-void AppendJsonString(std::string& out, std::string_view text) {
-  out += '"';
-  for (char c : text) {
-    switch (c) {
-      case '"':
-        out += "\\\"";
-        break;
-      case '\\':
-        out += "\\\\";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\r':
-        out += "\\r";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20) {
-          absl::StrAppendFormat(&out, "\\u%04x", static_cast<unsigned>(c));
-        } else {
-          out += c;
-        }
-    }
-  }
-  out += '"';
-}
-
 void AppendJsonCell(std::string& out, const store::Cell& cell, bool boolean) {
   std::array<char, 24> integer_space;
   std::array<char, 40> real_space;
@@ -64,7 +34,7 @@ void AppendJsonCell(std::string& out, const store::Cell& cell, bool boolean) {
   } else if (const auto* real = std::get_if<double>(&cell)) {
     out += std::isfinite(*real) ? RealText(*real, real_space) : "null";
   } else if (const auto* text = std::get_if<std::string>(&cell)) {
-    AppendJsonString(out, *text);
+    AppendJsonText(out, *text);
   } else {
     out += "null";
   }
@@ -143,7 +113,7 @@ std::string JsonNumber(double value) {
 
 std::string JsonString(std::string_view text) {
   std::string out;
-  AppendJsonString(out, text);
+  AppendJsonText(out, text);
   return out;
 }
 

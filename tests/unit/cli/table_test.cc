@@ -81,6 +81,7 @@ TEST(JsonTest, DoublesReadBackExactly) {
 
 TEST(JsonTest, ControlCharactersAreEscaped) {
   EXPECT_EQ(nlohmann::json::parse(JsonString("a\x01\t\"\\ü")).get<std::string>(), "a\x01\t\"\\ü");
+  EXPECT_EQ(nlohmann::json::parse(JsonString("a\xff")).get<std::string>(), "a\uFFFD");  // JSON is UTF-8
 }
 
 TEST(TextTest, NumbersAreRightAlignedAndTextLeftAligned) {
