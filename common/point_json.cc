@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
+#include "common/json_number.h"
 #include "common/json_text.h"
 #include "common/point.h"
 #include "common/text.h"
@@ -22,8 +23,7 @@ bool AssignField(const Json& json, T& out) {
     out = json.get<double>();
   } else if constexpr (std::is_integral_v<T>) {
     if (json.is_number_integer()) {
-      if (std::is_unsigned_v<T> && !json.is_number_unsigned()) return false;
-      out = json.get<T>();
+      return ReadInteger(json, out);
     } else if (json.is_number_float()) {
       const double real = json.get<double>();
       if (!(std::abs(real) <= 9007199254740992.0) || real != std::floor(real)) return false;

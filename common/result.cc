@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "common/json_number.h"
 #include "common/json_text.h"
 #include "common/param_count.h"
 #include "common/point.h"
@@ -33,7 +34,7 @@ bool Assign(const Json& json, T& out) {
   } else if constexpr (std::is_same_v<T, double>) {
     if (!json.is_number()) return false;
   } else {
-    if (!json.is_number_integer()) return false;
+    return ReadInteger(json, out);
   }
   out = json.get<T>();
   return true;

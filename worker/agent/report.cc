@@ -6,6 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "common/hash.h"
+#include "common/json_number.h"
 #include "common/logging.h"
 #include "common/status.h"
 #include "common/text.h"
@@ -38,10 +39,20 @@ absl::StatusOr<ReportKind> KindFromWord(std::string_view word) {
   return absl::DataLossError(StrCat("unknown kind of report '", word, "'"));
 }
 
+template <class T>
+absl::Status ReadField(const json& body, const char* name, T& out) {
+  return ReadInteger(body.at(name), out) ? absl::OkStatus()
+                                         : absl::DataLossError(StrCat(name, " is no whole number, or too large"));
+}
+
 absl::Status ReadParts(const json& body, Report& report) {
   ASSIGN_OR_RETURN(report.kind, KindFromWord(body.at("kind").get<std::string>()));
   report.database_id = body.at("database_id").get<std::string>();
-  report.id = {PointId(body.at("point_id").get<int64_t>()), AttemptNumber(body.at("attempt").get<int32_t>())};
+  int64_t point = 0;
+  int32_t attempt = 0;
+  RETURN_IF_ERROR(ReadField(body, "point_id", point));
+  RETURN_IF_ERROR(ReadField(body, "attempt", attempt));
+  report.id = {PointId(point), AttemptNumber(attempt)};
   report.device = body.at("device").get<std::string>();
   if (report.kind == ReportKind::kResult) {
     ASSIGN_OR_RETURN(PointResult result, ResultFromJson(body.at("result").dump()));
@@ -51,7 +62,7 @@ absl::Status ReadParts(const json& body, Report& report) {
     const std::string cause = body.at("cause").get<std::string>();
     if (!FromWord(cause, report.cause)) return absl::DataLossError(StrCat("unknown cause '", cause, "'"));
     report.message = body.at("message").get<std::string>();
-    report.pack_size = body.at("pack_size").get<int32_t>();
+    RETURN_IF_ERROR(ReadField(body, "pack_size", report.pack_size));
   }
   if (body.contains("checkpoint")) {
     Checkpoint checkpoint;

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "common/json_number.h"
 #include "common/json_text.h"
 #include "common/status.h"
 #include "common/text.h"
@@ -28,17 +29,29 @@ std::string Name(const Json& line, const char* field) {
   return text.substr(0, kMaxNameBytes);
 }
 
-Hello ReadHello(const Json& line) {
+// A field that may be absent, and then leaves `out` alone.
+absl::Status ReadField(const Json& line, const char* field, int64_t& out) {
+  if (line.contains(field) && !ReadInteger(line.at(field), out)) {
+    return absl::InvalidArgumentError(StrCat(field, " is no whole number, or too large"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TrainerMessage> ReadHello(const Json& line) {
   Hello hello;
-  hello.protocol = line.at("protocol").get<int64_t>();
+  int64_t memory_bytes = 0, slots = 1;
+  if (!line.contains("protocol")) return absl::InvalidArgumentError("protocol is missing");
+  RETURN_IF_ERROR(ReadField(line, "protocol", hello.protocol));
+  RETURN_IF_ERROR(ReadField(line, "memory_bytes", memory_bytes));
+  RETURN_IF_ERROR(ReadField(line, "slots", slots));
   hello.version = Name(line, "version");
   hello.torch_version = Name(line, "torch_version");
   hello.device_kind = Name(line, "device_kind");
   hello.device_name = Name(line, "device_name");
   const Json backends = line.value("backends", Json::array());
   if (!backends.empty()) hello.backend = backends.front().get<std::string>();
-  hello.memory_bytes = std::max<int64_t>(0, line.value("memory_bytes", int64_t{0}));
-  hello.slots = static_cast<int32_t>(std::clamp<int64_t>(line.value("slots", int64_t{1}), 1, kMaxSlots));
+  hello.memory_bytes = std::max<int64_t>(0, memory_bytes);
+  hello.slots = static_cast<int32_t>(std::clamp<int64_t>(slots, 1, kMaxSlots));
   return hello;
 }
 
@@ -58,13 +71,15 @@ TrainerMessage ReadResult(const Json& line) {
   return Finished{std::move(attempt), std::make_shared<const PointResult>(std::move(*result))};
 }
 
-Failed ReadFailed(const Json& line) {
+absl::StatusOr<TrainerMessage> ReadFailed(const Json& line) {
   Failed failed;
+  int64_t pack_size = 1;
+  RETURN_IF_ERROR(ReadField(line, "pack_size", pack_size));
   failed.attempt = line.at("attempt").get<std::string>();
   const std::string cause = line.value("cause", "internal");
   failed.message = line.value("message", "");
   if (!FromWord(cause, failed.cause)) failed.message = StrCat(cause, ": ", failed.message);
-  failed.pack_size = static_cast<int32_t>(std::clamp<int64_t>(line.value("pack_size", int64_t{1}), 1, kMaxSlots));
+  failed.pack_size = static_cast<int32_t>(std::clamp<int64_t>(pack_size, 1, kMaxSlots));
   return failed;
 }
 

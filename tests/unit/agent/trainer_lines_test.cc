@@ -67,7 +67,9 @@ TEST(TrainerLinesTest, FailedWithAnUnknownCauseKeepsItsWord) {
 TEST(TrainerLinesTest, WhatIsNotOfTheProtocolIsAnError) {
   for (const char* line :
        {"", "hello", "[]", "7", "{}", R"({"type":"dance"})", R"({"type":7})", R"({"type":"started"})",
-        R"({"type":"started","attempt":5})", R"({"type":"hello"})", "{\"type\":\"err", "\xff\xfe"}) {
+        R"({"type":"started","attempt":5})", R"({"type":"hello"})", "{\"type\":\"err", "\xff\xfe",
+        R"({"type":"hello","protocol":1e77})", R"({"type":"hello","protocol":1,"slots":36893488147419103232})",
+        R"({"type":"failed","attempt":"1/1","pack_size":1.5})"}) {
     EXPECT_EQ(ParseTrainerLine(line).status().code(), absl::StatusCode::kInvalidArgument) << line;
   }
 }

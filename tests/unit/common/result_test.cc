@@ -51,6 +51,18 @@ TEST(ResultJsonTest, MissingOrMistypedFieldIsNamed) {
   EXPECT_FALSE(ResultFromJson("nonsense").ok());
 }
 
+TEST(ResultJsonTest, NumbersThatTheirFieldCannotHoldAreNamed) {
+  const std::string text = ResultToJson(Plausible());
+  for (const char* value : {"1e77", "4.0", "9223372036854775808", "-1e400"}) {
+    std::string wrong = text;
+    const size_t at = wrong.find("\"items_mem\":40") + 12;
+    const auto back = ResultFromJson(wrong.replace(at, 2, value));
+    ASSERT_FALSE(back.ok()) << value;
+    EXPECT_NE(back.status().message().find(value[0] == '-' ? "" : "items_mem"), std::string_view::npos)
+        << back.status();
+  }
+}
+
 TEST(ValidateResultTest, LiesAreRefused) {
   EXPECT_TRUE(ValidateResult(Point(), Plausible()).ok()) << ValidateResult(Point(), Plausible());
   auto refused = [](auto change) {
