@@ -63,7 +63,7 @@ sweep: chaos
 task: {mode: label, vocab: 16, seq_len: [4, 8]}
 model: {family: xt, heads: [1, 2], head_dim: 8, width: [8, 16]}
 data: {dataset_size: 400}
-train: {lr: 3.0e-3, batch_size: 50, steps: 1500, patience: 0}
+train: {lr: 3.0e-3, batch_size: 50, steps: 6000, patience: 0}
 repeats: ${CAPSWEEP_CHAOS_REPEATS:-$((minutes * 25))}
 limits: {attempts: 1000, max_failures: 1000000}
 END
