@@ -144,7 +144,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(Engine* engine, const Serv
   ASSIGN_OR_RETURN(impl->access, Access::Create(access, &engine->clock(), &impl->audit, &engine->metrics()));
   ASSIGN_OR_RETURN(impl->verbs, UserVerbs::Create(engine, impl->access.get(), &impl->audit));
   impl->workers = std::make_unique<WorkerService>(engine, impl->access.get(), options.quotas);
-  impl->sweeps = std::make_unique<SweepService>(impl->verbs.get(), &engine->metrics());
+  impl->sweeps = std::make_unique<SweepService>(impl->verbs.get(), impl->access.get(), &engine->metrics());
   engine->metrics().certificate_expiry = transport.tls ? transport.certificate.validity.not_after : 0;
   RETURN_IF_ERROR(impl->StartGrpc(options, transport));
   if (absl::Status status = impl->StartHttp(options, transport); !status.ok()) {

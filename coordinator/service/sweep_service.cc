@@ -1,67 +1,48 @@
 #include "coordinator/service/sweep_service.h"
 
-#include <string>
-#include <utility>
-
-#include "common/text.h"
-#include "proto/convert.h"
+#include <memory>
 
 namespace capsweep::service {
 namespace {
 
-// "ipv4:10.0.0.7:4711" -> "10.0.0.7:4711", "ipv6:%5B::1%5D:4711" -> "[::1]:4711", "unix:…" -> "unix".
-std::string PeerText(std::string peer) {
-  if (peer.rfind("unix", 0) == 0) {
-    return "unix";
+class VerbCall final : public GrpcCall {
+ public:
+  VerbCall(const UserVerb& verb, UserVerbs* verbs, Access* access, Metrics* metrics,
+           grpc::CallbackServerContext* context)
+      : verb_(verb),
+        verbs_(verbs),
+        metrics_(metrics),
+        context_(context),
+        request_(verb.request->New()),
+        response_(verb.response->New()) {
+    Begin(access, verb.path, *context, request_.get(), response_.get());
   }
-  const size_t scheme = peer.find(':');
-  peer.erase(0, scheme == std::string::npos ? 0 : scheme + 1);
-  for (const auto& [escaped, plain] : {std::pair{"%5B", "["}, {"%5D", "]"}}) {
-    if (const size_t at = peer.find(escaped); at != std::string::npos) {
-      peer.replace(at, 3, plain);
-    }
+
+ private:
+  void Serve(const Caller& caller) override {
+    verbs_->Run(
+        verb_, caller, *request_, response_.get(), [this] { return context_->IsCancelled(); },
+        [this](const absl::Status& status) { Answer(status); });
   }
-  return peer;
-}
+  void Ended(const absl::Status& status) override {
+    metrics_->grpc_verbs[static_cast<size_t>(status.code()) % kStatusCodes].Add();
+  }
+
+  const UserVerb& verb_;
+  UserVerbs* const verbs_;
+  Metrics* const metrics_;
+  grpc::CallbackServerContext* const context_;
+  const std::unique_ptr<google::protobuf::Message> request_, response_;
+};
 
 }  // namespace
 
-Credentials CredentialsOf(const grpc::CallbackServerContext& context) {
-  Credentials credentials{.peer = PeerText(context.peer())};
-  const auto& headers = context.client_metadata();
-  if (const auto header = headers.find("authorization"); header != headers.end()) {
-    credentials.authorization.assign(header->second.data(), header->second.size());
+SweepService::SweepService(UserVerbs* verbs, Access* access, Metrics* metrics) {
+  for (const UserVerb& verb : verbs->all()) {
+    Add(verb.path.c_str(), [=, &verb](grpc::CallbackServerContext* context) {
+      return new VerbCall(verb, verbs, access, metrics, context);
+    });
   }
-  if (const auto connection = context.auth_context(); connection != nullptr && connection->IsPeerAuthenticated()) {
-    const auto certificates = connection->FindPropertyValues(GRPC_X509_PEM_CERT_PROPERTY_NAME);
-    if (!certificates.empty()) {
-      credentials.certificate.assign(certificates[0].data(), certificates[0].size());
-    }
-  }
-  return credentials;
-}
-
-grpc::ServerUnaryReactor* SweepService::Serve(std::string_view path, grpc::CallbackServerContext* context,
-                                              const google::protobuf::Message& request,
-                                              google::protobuf::Message* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto finish = [this, reactor](const absl::Status& status) {
-    metrics_->grpc_verbs[static_cast<size_t>(status.code()) % kStatusCodes].Add();
-    reactor->Finish(ToGrpc(status));
-  };
-  const UserVerb* const verb = verbs_->Find(path);
-  if (verb == nullptr) {
-    finish(absl::UnimplementedError(StrCat("there is no verb ", path)));
-    return reactor;
-  }
-  const absl::StatusOr<Caller> caller = verbs_->Admit(*verb, CredentialsOf(*context));
-  if (!caller.ok()) {
-    finish(caller.status());
-    return reactor;
-  }
-  verbs_->Run(
-      *verb, *caller, request, response, [context] { return context->IsCancelled(); }, finish);
-  return reactor;
 }
 
 }  // namespace capsweep::service

@@ -42,9 +42,6 @@ class UserVerbs {
   const std::vector<UserVerb>& all() const { return verbs_; }
   const UserVerb* Find(std::string_view path) const;  // null: no such verb
 
-  absl::StatusOr<Caller> Admit(const UserVerb& verb, const Credentials& credentials) {
-    return access_->Admit(verb.path, credentials);
-  }
   // For an admitted caller: runs the verb on its lane, audits it, and calls `done` exactly once, maybe before it
   // returns. The messages must live until then. `unwanted` is asked just before the work is begun.
   void Run(const UserVerb& verb, const Caller& caller, const google::protobuf::Message& request,

@@ -5,11 +5,11 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "capsweep/v1/worker.pb.h"
 #include "common/build_info.h"
 #include "common/status.h"
 #include "common/text.h"
 #include "coordinator/service/limits.h"
-#include "coordinator/service/sweep_service.h"
 #include "coordinator/service/sync_request.h"
 #include "proto/convert.h"
 
@@ -27,6 +27,8 @@ void ToProto(const core::AttemptRef& id, v1::AttemptId* out) {
   out->set_point_id(id.point.value());
   out->set_attempt(id.attempt.value());
 }
+
+constexpr char kPath[] = "/capsweep.v1.WorkerService/Sync";
 
 v1::Acknowledgement::Verdict ToProto(core::Verdict verdict) {
   switch (verdict) {
@@ -175,43 +177,38 @@ void WriteAnswer(const SyncAnswer& answer, const Reasons& as_failures, const Rea
   response->set_next_call_seconds(left_out > 0 ? 0 : ToSeconds(reply.next_call));
 }
 
-// Lives from the call's arrival to OnDone, which gRPC calls after Finish and after any OnCancel.
-class SyncReactor final : public grpc::ServerUnaryReactor {
+class SyncCall final : public GrpcCall {
  public:
-  SyncReactor(Engine* engine, Access* access, WorkerLimits* limits, v1::SyncResponse* response)
-      : engine_(engine),
-        access_(access),
-        limits_(limits),
-        response_(response),
-        token_(engine->NewToken()),
-        start_(Now()) {
+  SyncCall(Engine* engine, Access* access, WorkerLimits* limits, const grpc::CallbackServerContext& context)
+      : engine_(engine), access_(access), limits_(limits), token_(engine->NewToken()), start_(Now()) {
     ++engine_->metrics().open_syncs;
+    Begin(access, kPath, context, &request_, &response_);
   }
-  ~SyncReactor() override { --engine_->metrics().open_syncs; }
+  ~SyncCall() override { --engine_->metrics().open_syncs; }
 
-  void Start(const absl::StatusOr<Caller>& caller, const v1::SyncRequest& request) {
-    if (!caller.ok()) {
-      Answer(caller.status());
-      return;
-    }
-    absl::StatusOr<core::WorkerSync> sync = CheckSyncRequest(request);
+  void OnCancel() override { engine_->Abandon(token_); }
+
+ private:
+  static Instant Now() { return std::chrono::steady_clock::now(); }
+
+  void Serve(const Caller& caller) override {
+    absl::StatusOr<core::WorkerSync> sync = CheckSyncRequest(request_);
     if (!sync.ok()) {
       Answer(sync.status());
       return;
     }
-    if (absl::Status status = limits_->Begin(request.worker_id(), AddressOf(caller->peer)); !status.ok()) {
+    if (absl::Status status = limits_->Begin(request_.worker_id(), AddressOf(caller.peer)); !status.ok()) {
       Answer(status);
       return;
     }
-    worker_ = request.worker_id();
-    may_be_held_ = request.max_wait_seconds() > 0;
-    if (AnswerNewer(request, engine_->database_id(), response_)) {
-      access_->Unheard("/capsweep.v1.WorkerService/Sync", caller->peer,
-                       absl::FailedPreconditionError(response_->notice()));
+    worker_ = request_.worker_id();
+    may_be_held_ = request_.max_wait_seconds() > 0;
+    if (AnswerNewer(request_, engine_->database_id(), &response_)) {
+      access_->Unheard(kPath, caller.peer, absl::FailedPreconditionError(response_.notice()));
       Answer(absl::OkStatus());
       return;
     }
-    if (AnswerForeign(*sync, request.database_id(), engine_->database_id(), response_)) {
+    if (AnswerForeign(*sync, request_.database_id(), engine_->database_id(), &response_)) {
       Answer(absl::OkStatus());
       return;
     }
@@ -222,19 +219,13 @@ class SyncReactor final : public grpc::ServerUnaryReactor {
     sync->token = token_;
     engine_->Sync(*std::move(sync), [this](const absl::StatusOr<SyncAnswer>& answer) {
       if (answer.ok()) {
-        WriteAnswer(*answer, as_failures_, unknown_, response_);
+        WriteAnswer(*answer, as_failures_, unknown_, &response_);
       }
       Answer(answer.status());
     });
   }
 
-  void OnCancel() override { engine_->Abandon(token_); }
-  void OnDone() override { delete this; }
-
- private:
-  static Instant Now() { return std::chrono::steady_clock::now(); }
-
-  void Answer(const absl::Status& status) {
+  void Ended(const absl::Status& status) override {
     Metrics& metrics = engine_->metrics();
     metrics.syncs[static_cast<size_t>(status.code()) % kStatusCodes].Add();
     if (status.ok() && !may_be_held_) {
@@ -243,15 +234,15 @@ class SyncReactor final : public grpc::ServerUnaryReactor {
     if (!worker_.empty()) {
       limits_->End(worker_);
     }
-    Finish(ToGrpc(status));
   }
 
   Engine* const engine_;
   Access* const access_;
   WorkerLimits* const limits_;
-  v1::SyncResponse* const response_;
   const core::Token token_;
   const Instant start_;
+  v1::SyncRequest request_;
+  v1::SyncResponse response_;
   std::string worker_;  // once it counts as open
   bool may_be_held_ = false;
   Reasons as_failures_;
@@ -260,11 +251,10 @@ class SyncReactor final : public grpc::ServerUnaryReactor {
 
 }  // namespace
 
-grpc::ServerUnaryReactor* WorkerService::Sync(grpc::CallbackServerContext* context, const v1::SyncRequest* request,
-                                              v1::SyncResponse* response) {
-  auto* reactor = new SyncReactor(engine_, access_, &limits_, response);
-  reactor->Start(access_->Admit("/capsweep.v1.WorkerService/Sync", CredentialsOf(*context)), *request);
-  return reactor;
+WorkerService::WorkerService(Engine* engine, Access* access, const WorkerQuotas& quotas)
+    : limits_(quotas, &engine->clock()) {
+  Add(kPath,
+      [=, this](grpc::CallbackServerContext* context) { return new SyncCall(engine, access, &limits_, *context); });
 }
 
 }  // namespace capsweep::service

@@ -94,12 +94,27 @@ TEST_F(HostileTest, BodiesOfAHundredMegabytesAreRefusedInFlatMemory) {
     }
   }
   EXPECT_LT(peak - before, 40 + kKeptMegabytes);
-  const auto channel = coordinator_.Channel();
-  for (const char* verb : {"/capsweep.v1.SweepService/SubmitSweep", "/capsweep.v1.WorkerService/Sync"}) {
-    EXPECT_EQ(SecureCoordinator::CallGrpc(channel, verb, coordinator_.Token("operator"), std::string(100 << 20, 'x'))
-                  .error_code(),
-              StatusCode::RESOURCE_EXHAUSTED);
+  ExpectServing();
+}
+
+TEST_F(HostileTest, MessagesOfAHundredMegabytesAreRefusedAuditedAndUnlessTheCallerMayCallNotRead) {
+  const std::string submit = "/capsweep.v1.SweepService/SubmitSweep", sync = "/capsweep.v1.WorkerService/Sync";
+  const auto send = [&](const std::string& verb, const std::string& token) {
+    return SecureCoordinator::CallGrpc(coordinator_.Channel(), verb, token, std::string(100 << 20, 'x')).error_code();
+  };
+  EXPECT_EQ(send(submit, coordinator_.Token("operator")), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(send(sync, coordinator_.Token("worker")), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(send(sync, coordinator_.Token("operator")), StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(send(submit, ""), StatusCode::UNAUTHENTICATED);
+  for (int i = 0; i < 200 && coordinator_.Events("refused").size() < 4; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
+  EXPECT_THAT(coordinator_.Events("refused"),
+              ::testing::UnorderedElementsAre(
+                  ::testing::AllOf(HasSubstr(submit), HasSubstr("operator"), HasSubstr("more than 4194304 bytes")),
+                  ::testing::AllOf(HasSubstr(sync), HasSubstr("worker"), HasSubstr("more than 4194304 bytes")),
+                  ::testing::AllOf(HasSubstr(sync), HasSubstr("PERMISSION_DENIED")),
+                  ::testing::AllOf(HasSubstr(submit), HasSubstr("UNAUTHENTICATED"))));
   ExpectServing();
 }
 
