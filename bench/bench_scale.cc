@@ -239,6 +239,23 @@ void Restart(Coordinator& coordinator, const Options& options, Report& report) {
   report.Add("  memory then", coordinator.Megabytes(), "MB", "< 600");
 }
 
+// What results wait for while a sweep as large as the first is submitted: the longest call that delivered some.
+void Meanwhile(Coordinator& coordinator, const Options& options, Report& report) {
+  coordinator.Submit("beside", 100'000, 1, /*priority=*/2);
+  Fleet fleet({.address = coordinator.address(), .workers = 2, .slots = 4, .training = std::chrono::milliseconds(20)});
+  fleet.Start();
+  std::this_thread::sleep_for(std::chrono::seconds(3));
+  (void)fleet.Take();
+  const Instant start = Now();
+  coordinator.Submit("other", options.points);
+  const double seconds = Since(start);
+  const FleetCounts counts = fleet.Take();
+  report.Add(StrCat("sweep of ", options.points, " points submitted, 2 workers at work"), seconds, "s");
+  report.Add("  results meanwhile", static_cast<double>(counts.results), "results");
+  report.Add("  calls that delivered them: 99th percentile", 1e3 * Quantile(counts.latencies, 0.99), "ms");
+  report.Add("  the longest", 1e3 * Quantile(counts.latencies, 1), "ms");
+}
+
 // Sweeps of ten thousand points one after the other; memory must level off.
 void Soak(Coordinator& coordinator, const Options& options, Report& report) {
   const Instant start = Now();
@@ -295,6 +312,7 @@ int Main(int argc, char** argv) {
     Throughput(coordinator, options, report);
     Connected(coordinator, options, report);
     Restart(coordinator, options, report);
+    Meanwhile(coordinator, options, report);
     if (options.soak_minutes > 0) {
       Soak(coordinator, options, report);
     }

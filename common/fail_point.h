@@ -35,6 +35,7 @@ namespace capsweep {
   X(kStoreOpened, "store.opened")                    /* after it */                                              \
   X(kEngineRecovered, "engine.recovered")            /* the core knows what is stored; nothing is served */      \
   X(kJobBegun, "job.begun")                          /* a submission, a fit: transaction begun */                \
+  X(kJobGaveWay, "job.gave_way")                     /* a part of a submission is committed, others come */      \
   X(kJobWorked, "job.worked")                        /* before its commit */                                     \
   X(kJobCommitted, "job.committed")                  /* before its caller knows */                               \
   X(kWriterTaken, "writer.taken")                    /* a group of batches left the queue */                     \

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/param_count.h"
@@ -27,19 +28,24 @@ struct PreparedPoint {
 PreparedPoint PreparePoint(const PointSpec& point);
 
 // Streams and prepares the points on another thread, while `use` has this one for SQLite. Ends with the first error of
-// either; when it returns, the stream is over.
+// any; when it returns, the stream is over. `pause` is called between points, also while none comes.
 absl::Status ForEachPrepared(const Store::PointStream& points,
-                             const std::function<absl::Status(const PreparedPoint&)>& use);
+                             const std::function<absl::Status(const PreparedPoint&)>& use,
+                             const std::function<absl::Status()>& pause);
 
-// Inserts the points of one sweep and notes in `out` what the core must hear. LinkFresh comes after the last Add, in
-// the same transaction.
+// Points that belong to no sweep were left by a submission that was killed or failed: they have the highest ids, for
+// submissions come one after the other. Removes some of them, in the caller's transaction. False: none is left.
+absl::StatusOr<bool> RemoveStaged(Database& db);
+
+// Inserts the points of one sweep and notes in `out` what the core must hear. After the last Add comes Link, in the
+// transaction that makes the sweep; what Add wrote may be committed before.
 class PointAdder {
  public:
   static absl::StatusOr<PointAdder> Make(Database& db, int64_t sweep, ShapeNumbers& shapes, StoredSweep& out);
 
   absl::Status Add(const PreparedPoint& prepared);
-  // Points that Add made are made part of the sweep here, in one statement.
-  absl::Status LinkFresh();
+  // Makes all points part of the sweep, whose row must be there.
+  absl::Status Link();
 
   int64_t open_points() const { return open_points_; }
 
@@ -50,7 +56,8 @@ class PointAdder {
   absl::StatusOr<bool> Insert(const PreparedPoint& prepared);  // false: it was there
   absl::Status AddFresh(const PreparedPoint& prepared);
   absl::Status AddKnown(const PreparedPoint& prepared);
-  absl::Status Read(const std::string& key, core::PointRow& row);
+  absl::Status LinkKnown(core::PointRow& row);
+  absl::Status Read(core::PointRow& row);
   absl::Status ReadSweeps(core::PointRow& row);
 
   Database* db_;
@@ -58,8 +65,9 @@ class PointAdder {
   ShapeNumbers* shapes_;
   StoredSweep* out_;
   int64_t open_points_ = 0;
-  int64_t first_fresh_ = 0, last_fresh_ = -1;  // ids; without gaps, for nobody else writes meanwhile
-  std::optional<Statement> insert_, find_, link_, link_fresh_, reopen_, sweeps_;
+  int64_t first_fresh_ = 0, last_fresh_ = -1;  // ids; without gaps, for nobody else adds points meanwhile
+  std::vector<size_t> known_;                  // places in the rows of `out` that Link completes
+  std::optional<Statement> insert_, find_, read_, link_, link_fresh_, reopen_, sweeps_;
 };
 
 }  // namespace capsweep::store

@@ -17,6 +17,7 @@
 #include "coordinator/store/columns.h"
 #include "coordinator/store/inspect.h"
 #include "coordinator/store/load.h"
+#include "coordinator/store/point_adder.h"
 #include "coordinator/store/schema.h"
 #include "coordinator/store/shapes.h"
 #include "coordinator/store/sweeps.h"
@@ -28,6 +29,9 @@ namespace {
 // PRAGMA cache_size counts KiB when it is negative.
 constexpr int kCacheKib = -65'536;
 constexpr int kSubmitCacheKib = -196'608;
+// Pages in the log before they are folded into the file.
+constexpr int kLogPages = 4096;
+constexpr int kSubmitLogPages = 32'768;
 constexpr size_t kKeyDigits = 32;
 constexpr size_t kShortestKeyPrefix = 6;
 
@@ -73,6 +77,10 @@ absl::Status CheckOrAdopt(Database& db, const std::string& path) {
   return application == 0 && objects == 0 ? absl::OkStatus() : CheckIdentity(db, path);
 }
 
+std::string Room(int cache_kib, int log_pages) {
+  return StrCat("PRAGMA cache_size = ", cache_kib, "; PRAGMA wal_autocheckpoint = ", log_pages);
+}
+
 absl::Status Configure(Database& db, const std::string& path) {
   ASSIGN_OR_RETURN(const std::string mode, db.QueryText("PRAGMA journal_mode = WAL"));
   if (mode != "wal") {
@@ -81,13 +89,12 @@ absl::Status Configure(Database& db, const std::string& path) {
                                                 "stayed '",
                                                 mode, "'); use a local disk"));
   }
-  // The log is folded into the file every 16 MiB and cut back after a large submission. The words of states come from
-  // enums; SQLite would make a B-tree of a CHECK's list of words for every row that is written.
+  // The log is folded into the file every kLogPages (16 MiB) and cut back after a large submission. The words of states
+  // come from enums; SQLite would make a B-tree of a CHECK's list of words for every row that is written.
   return db.Execute(
       StrCat("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA ignore_check_constraints = ON; "
-             "PRAGMA wal_autocheckpoint = 4096;"
-             "PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = ",
-             kCacheKib));
+             "PRAGMA journal_size_limit = 67108864;",
+             Room(kCacheKib, kLogPages)));
 }
 
 std::string OpenedBy() {
@@ -118,6 +125,16 @@ absl::StatusOr<Identity> TakeOver(Database& db, const Clock& clock) {
   RETURN_IF_ERROR(transaction.Commit());
   RETURN_IF_ERROR(Reach(FailPoint::kStoreOpened));
   return identity;
+}
+
+// What a submission that was killed half way left.
+absl::Status RemoveHalfSubmission(Database& db) {
+  for (bool more = true; more;) {
+    ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(db));
+    ASSIGN_OR_RETURN(more, RemoveStaged(db));
+    RETURN_IF_ERROR(transaction.Commit());
+  }
+  return absl::OkStatus();
 }
 
 std::string DetailsSql() {
@@ -161,6 +178,7 @@ struct Store::Impl {
   const Options options;
   ShapeNumbers shapes;
 
+  std::mutex submit_mutex;  // one adds points at a time: a submission lets others write in between
   std::mutex read_mutex;
   std::optional<Database> reads;     // guarded by read_mutex; never empty while the store lives
   std::optional<Statement> details;  // guarded by read_mutex
@@ -199,6 +217,7 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const std::string& given_path
     RETURN_IF_ERROR(Migrate(db, path, Migrations()));
     RETURN_IF_ERROR(Configure(db, path));
     ASSIGN_OR_RETURN(Identity identity, TakeOver(db, *options.clock));
+    RETURN_IF_ERROR(RemoveHalfSubmission(db));
     ASSIGN_OR_RETURN(Mutations mutations, Mutations::Prepare(db));
     ASSIGN_OR_RETURN(Database reads, Database::Open(path, Database::Access::kRead));
     auto impl =
@@ -226,17 +245,25 @@ void Store::Enqueue(core::Persist batch) {
 
 absl::StatusOr<StoredSweep> Store::AddSweep(const SweepSpec& sweep, int32_t priority, bool extend,
                                             const PointStream& points) {
+  std::lock_guard submitting(impl_->submit_mutex);
   StoredSweep out;
-  const absl::Status status = impl_->writer->Run([&](Database& db) -> absl::Status {
-    const SubmitRequest request{sweep, priority, extend, points, impl_->options.clock->WallMillis()};
-    // Keys arrive in random order: with their index in memory, no page is written and read again and again.
-    RETURN_IF_ERROR(db.Execute(StrCat("PRAGMA cache_size = ", kSubmitCacheKib)));
+  const Writer::Work work = [&](Database& db) -> absl::Status {
+    const SubmitRequest request{sweep,
+                                priority,
+                                extend,
+                                points,
+                                impl_->options.clock->WallMillis(),
+                                [this] { return impl_->writer->GiveWay(); }};
+    // Keys arrive in random order: with their index in memory, no page is written and read again and again, and where
+    // batches are committed meanwhile, the same pages are in the log many times.
+    RETURN_IF_ERROR(db.Execute(Room(kSubmitCacheKib, kSubmitLogPages)));
     absl::StatusOr<StoredSweep> added = AddSweepRows(db, request, impl_->shapes);
-    RETURN_IF_ERROR(db.Execute(StrCat("PRAGMA cache_size = ", kCacheKib)));
+    RETURN_IF_ERROR(db.Execute(Room(kCacheKib, kLogPages)));
     RETURN_IF_ERROR(added.status());
     out = *std::move(added);
     return absl::OkStatus();
-  });
+  };
+  const absl::Status status = impl_->writer->RunLong(work, &RemoveStaged);
   if (!status.ok()) {
     return IsTransient(status) ? Annotate(status, StrCat("sweep ", sweep.name, " was not stored")) : status;
   }
@@ -252,6 +279,7 @@ absl::StatusOr<SearchInput> Store::ReadSearch(SweepId sweep) {
 
 absl::StatusOr<StoredSweep> Store::AddProbes(SweepId sweep, const std::vector<PointSpec>& points,
                                              const std::vector<SearchRow>& found) {
+  std::lock_guard submitting(impl_->submit_mutex);
   StoredSweep out;
   RETURN_IF_ERROR(impl_->writer->Run([&](Database& db) -> absl::Status {
     ASSIGN_OR_RETURN(out, AddProbeRows(db, sweep, points, found, impl_->options.clock->WallMillis(), impl_->shapes));

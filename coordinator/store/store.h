@@ -84,6 +84,9 @@ struct Options {
   // After each commit of batches: seconds of the whole transaction, and of its COMMIT (log and fsync) alone.
   std::function<void(double, double)> commit_timed;
   Duration retry_interval = std::chrono::seconds(1);
+  // Batches that come while a sweep is being stored wait no longer than about this, and the commits before and after
+  // it.
+  Duration long_job_turn = std::chrono::milliseconds(200);
 };
 
 class Store {
@@ -103,9 +106,11 @@ class Store {
   // Queues a batch for the writer; returns at once. Tickets must grow. Thread-safe.
   void Enqueue(core::Persist batch);
 
-  // Stores a sweep and its points in one transaction on the writer thread; blocks. The same name with the same text is
-  // idempotent; with another text it is AlreadyExists unless `extend`, which adds the points the sweep lacks (NotFound
-  // if there is no such sweep). `points` streams them (plan::EnumerateGrid bound to a sweep).
+  // Stores a sweep and its points on the writer thread; blocks. Batches are committed meanwhile, and with them points
+  // of the sweep; the last transaction makes the sweep of them. Until then nobody sees it, and after a failure or a
+  // kill its points are removed. The same name with the same text is idempotent; with another text it is AlreadyExists
+  // unless `extend`, which adds the points the sweep lacks (NotFound if there is no such sweep). `points` streams them
+  // (plan::EnumerateGrid bound to a sweep).
   using PointVisitor = std::function<absl::Status(const PointSpec&)>;
   using PointStream = std::function<absl::Status(const PointVisitor&)>;
   absl::StatusOr<StoredSweep> AddSweep(const SweepSpec& sweep, int32_t priority, bool extend,

@@ -62,34 +62,34 @@ absl::StatusOr<int64_t> CountDone(Database& db, int64_t sweep) {
 }
 
 // Whether the stream yields exactly the points the sweep has: then two texts mean the same.
-absl::StatusOr<bool> SamePoints(Database& db, int64_t sweep, const Store::PointStream& points) {
+absl::StatusOr<bool> SamePoints(Database& db, int64_t sweep, const SubmitRequest& request) {
+  constexpr int64_t kBetweenPauses = 256;
   ASSIGN_OR_RETURN(Statement find, db.Prepare("SELECT 1 FROM points p JOIN sweep_points sp USING (point_id) "
                                               "WHERE p.point_key = ?1 AND sp.sweep_id = ?2"));
   int64_t seen = 0, missing = 0;
-  RETURN_IF_ERROR(points([&](const PointSpec& point) -> absl::Status {
+  RETURN_IF_ERROR(request.points([&](const PointSpec& point) -> absl::Status {
     const std::string key = PointKey(point);
     find.Bind(1, key).Bind(2, sweep);
     ASSIGN_OR_RETURN(const bool found, find.Step());
     find.Reset();
     ++(found ? seen : missing);
-    return absl::OkStatus();
+    return (seen + missing) % kBetweenPauses == 0 ? request.give_way() : absl::OkStatus();
   }));
   ASSIGN_OR_RETURN(const int64_t stored, CountPoints(db, sweep));
   return missing == 0 && seen == stored;
 }
 
-absl::StatusOr<KnownSweep> InsertSweep(Database& db, const SubmitRequest& request) {
+absl::StatusOr<KnownSweep> InsertSweep(Database& db, const SubmitRequest& request, int64_t id) {
   const SweepSpec& sweep = request.sweep;
   ASSIGN_OR_RETURN(
       Statement insert,
       db.Prepare(
-          "INSERT INTO sweeps (name, state, priority, max_failures, attempts, measure, text, "
-          "file_name, folder, created_ms, changed_ms) VALUES (?1, 'running', ?2, ?3, ?4, ?5, ?6, ?7, ?9, ?8, ?8)"));
+          "INSERT INTO sweeps (sweep_id, name, state, priority, max_failures, attempts, measure, text, file_name, "
+          "folder, created_ms, changed_ms) VALUES (?10, ?1, 'running', ?2, ?3, ?4, ?5, ?6, ?7, ?9, ?8, ?8)"));
   insert.Bind(1, sweep.name).Bind(2, request.priority).Bind(3, sweep.limits.max_failures);
   insert.Bind(4, sweep.limits.attempts).Bind(5, sweep.measure).Bind(6, sweep.text).Bind(7, sweep.file_name);
-  RETURN_IF_ERROR(insert.Bind(8, request.now_ms).Bind(9, sweep.folder).Run());
-  return KnownSweep{db.LastRowId(), core::SweepState::kRunning, request.priority, sweep.limits, sweep.text,
-                    sweep.measure};
+  RETURN_IF_ERROR(insert.Bind(8, request.now_ms).Bind(9, sweep.folder).Bind(10, id).Run());
+  return KnownSweep{id, core::SweepState::kRunning, request.priority, sweep.limits, sweep.text, sweep.measure};
 }
 
 absl::Status UpdateSweep(Database& db, const SubmitRequest& request, const KnownSweep& known) {
@@ -124,7 +124,7 @@ absl::StatusOr<StoredSweep> Resubmit(Database& db, const KnownSweep& known, cons
   // The first points of a search do not tell where it goes: there only the text counts.
   if (!same && SameLimits(known.limits, sweep.limits) && !MeasureSearches(sweep.measure) &&
       known.measure == sweep.measure) {
-    ASSIGN_OR_RETURN(same, SamePoints(db, known.id, request.points));
+    ASSIGN_OR_RETURN(same, SamePoints(db, known.id, request));
   }
   if (!same) {
     return absl::AlreadyExistsError(
@@ -151,40 +151,68 @@ absl::StatusOr<std::string> NameSweeps(Database& db) {
                        : StrCat("; the sweeps there are: ", StrJoin(names, ", "));
 }
 
+namespace {
+
+// The sweep that may be extended, as it is now: it may have changed whenever others could write.
+absl::StatusOr<KnownSweep> FindToExtend(Database& db, const std::string& name) {
+  ASSIGN_OR_RETURN(std::optional<KnownSweep> known, Find(db, name));
+  if (!known.has_value()) {
+    ASSIGN_OR_RETURN(const std::string names, NameSweeps(db));
+    return absl::NotFoundError(StrCat("there is no sweep named ", name, " to extend", names));
+  }
+  if (known->state == core::SweepState::kCancelled) {
+    return absl::FailedPreconditionError(
+        StrCat("sweep ", name, " is cancelled and cannot be extended; submit the file under another name"));
+  }
+  return *std::move(known);
+}
+
+// The last transaction of a submission: what makes a sweep of points that are there.
+absl::StatusOr<KnownSweep> Conclude(Database& db, const SubmitRequest& request, int64_t sweep, PointAdder& adder) {
+  if (!request.extend) {
+    ASSIGN_OR_RETURN(KnownSweep made, InsertSweep(db, request, sweep));
+    RETURN_IF_ERROR(adder.Link());
+    return made;
+  }
+  ASSIGN_OR_RETURN(KnownSweep known, FindToExtend(db, request.sweep.name));
+  RETURN_IF_ERROR(adder.Link());
+  known.limits = request.sweep.limits;
+  known.measure = request.sweep.measure;
+  if (known.state == core::SweepState::kFinished && adder.open_points() > 0) {
+    known.state = core::SweepState::kRunning;
+  }
+  RETURN_IF_ERROR(UpdateSweep(db, request, known));
+  return known;
+}
+
+}  // namespace
+
 absl::StatusOr<StoredSweep> AddSweepRows(Database& db, const SubmitRequest& request, ShapeNumbers& shapes) {
   const SweepSpec& sweep = request.sweep;
-  ASSIGN_OR_RETURN(std::optional<KnownSweep> known, Find(db, sweep.name));
-  if (known.has_value() && !request.extend) {
-    return Resubmit(db, *known, request);
-  }
-  if (!known.has_value() && request.extend) {
-    ASSIGN_OR_RETURN(const std::string names, NameSweeps(db));
-    return absl::NotFoundError(StrCat("there is no sweep named ", sweep.name, " to extend", names));
-  }
   StoredSweep out;
-  out.created = !known.has_value();
-  if (known.has_value()) {
-    if (known->state == core::SweepState::kCancelled) {
-      return absl::FailedPreconditionError(
-          StrCat("sweep ", sweep.name, " is cancelled and cannot be extended; submit the file under another name"));
-    }
-    ASSIGN_OR_RETURN(out.points, CountPoints(db, known->id));
-    ASSIGN_OR_RETURN(out.done_points, CountDone(db, known->id));
+  out.created = !request.extend;
+  int64_t id = 0;
+  if (request.extend) {
+    ASSIGN_OR_RETURN(const KnownSweep known, FindToExtend(db, sweep.name));
+    id = known.id;
+    ASSIGN_OR_RETURN(out.points, CountPoints(db, id));
+    ASSIGN_OR_RETURN(out.done_points, CountDone(db, id));
   } else {
-    ASSIGN_OR_RETURN(known, InsertSweep(db, request));
-  }
-  ASSIGN_OR_RETURN(PointAdder adder, PointAdder::Make(db, known->id, shapes, out));
-  RETURN_IF_ERROR(ForEachPrepared(request.points, [&](const PreparedPoint& prepared) { return adder.Add(prepared); }));
-  RETURN_IF_ERROR(adder.LinkFresh());
-  if (!out.created) {
-    known->limits = sweep.limits;
-    known->measure = sweep.measure;
-    if (known->state == core::SweepState::kFinished && adder.open_points() > 0) {
-      known->state = core::SweepState::kRunning;
+    ASSIGN_OR_RETURN(const std::optional<KnownSweep> known, Find(db, sweep.name));
+    if (known.has_value()) {
+      return Resubmit(db, *known, request);
     }
-    RETURN_IF_ERROR(UpdateSweep(db, request, *known));
+    ASSIGN_OR_RETURN(id, db.QueryInt("SELECT coalesce(MAX(sweep_id), 0) + 1 FROM sweeps"));
   }
-  out.event.sweep = RowOf(*known, sweep.name);
+  for (bool more = true; more;) {
+    ASSIGN_OR_RETURN(more, RemoveStaged(db));
+    RETURN_IF_ERROR(request.give_way());
+  }
+  ASSIGN_OR_RETURN(PointAdder adder, PointAdder::Make(db, id, shapes, out));
+  RETURN_IF_ERROR(ForEachPrepared(
+      request.points, [&](const PreparedPoint& prepared) { return adder.Add(prepared); }, request.give_way));
+  ASSIGN_OR_RETURN(const KnownSweep stored, Conclude(db, request, id, adder));
+  out.event.sweep = RowOf(stored, sweep.name);
   return out;
 }
 
@@ -273,11 +301,14 @@ absl::StatusOr<StoredSweep> AddProbeRows(Database& db, SweepId sweep, const std:
   StoredSweep out;
   ASSIGN_OR_RETURN(out.points, CountPoints(db, known->id));
   ASSIGN_OR_RETURN(out.done_points, CountDone(db, known->id));
+  for (bool more = true; more;) {
+    ASSIGN_OR_RETURN(more, RemoveStaged(db));
+  }
   ASSIGN_OR_RETURN(PointAdder adder, PointAdder::Make(db, known->id, shapes, out));
   for (const PointSpec& point : points) {
     RETURN_IF_ERROR(adder.Add(PreparePoint(point)));
   }
-  RETURN_IF_ERROR(adder.LinkFresh());
+  RETURN_IF_ERROR(adder.Link());
   RETURN_IF_ERROR(WriteFound(db, known->id, found));
   RETURN_IF_ERROR(db.Execute(StrCat("UPDATE sweeps SET changed_ms = ", now_ms, " WHERE sweep_id = ", id)));
   out.event.sweep = RowOf(*known, name);
@@ -286,7 +317,8 @@ absl::StatusOr<StoredSweep> AddProbeRows(Database& db, SweepId sweep, const std:
 }
 
 absl::StatusOr<Store::DryRun> CountSweepRows(Database& db, const Store::PointStream& points) {
-  ASSIGN_OR_RETURN(Statement find, db.Prepare("SELECT state FROM points WHERE point_key = ?1"));
+  ASSIGN_OR_RETURN(Statement find, db.Prepare("SELECT state FROM points p WHERE point_key = ?1 AND EXISTS "
+                                              "(SELECT 1 FROM sweep_points sp WHERE sp.point_id = p.point_id)"));
   Store::DryRun run;
   std::unordered_set<std::string> shapes;
   RETURN_IF_ERROR(points([&](const PointSpec& point) -> absl::Status {

@@ -1,6 +1,7 @@
 // Submitting, extending and counting sweeps in SQL. Internal to coordinator/store.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -18,9 +19,11 @@ struct SubmitRequest {
   bool extend = false;
   const Store::PointStream& points;
   int64_t now_ms = 0;
+  // Called between points: lets others write, in which case the caller's transaction is another one afterwards.
+  std::function<absl::Status()> give_way;
 };
 
-// Store::AddSweep inside the caller's transaction.
+// Store::AddSweep inside the caller's transactions. One submission at a time: nobody else adds points or sweeps.
 absl::StatusOr<StoredSweep> AddSweepRows(Database& db, const SubmitRequest& request, ShapeNumbers& shapes);
 
 // Store::ReadSearch; only reads.

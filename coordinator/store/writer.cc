@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <iterator>
 #include <utility>
 
 #include "common/fail_point.h"
@@ -63,9 +64,16 @@ void Writer::Enqueue(core::Persist batch) {
   wake_.notify_one();
 }
 
-absl::Status Writer::Run(const std::function<absl::Status(Database&)>& work) {
+absl::Status Writer::Run(const Work& work) {
   Job job;
   job.work = &work;
+  return Submit(job);
+}
+
+absl::Status Writer::RunLong(const Work& work, const Undo& undo) {
+  Job job;
+  job.work = &work;
+  job.undo = &undo;
   return Submit(job);
 }
 
@@ -130,7 +138,7 @@ void Writer::Loop() {
   }
 }
 
-absl::Status Writer::ExecuteJob(const Job& job) {
+absl::Status Writer::ExecuteJob(Job& job) {
   {
     std::lock_guard lock(mutex_);
     if (!blocked_.ok()) {
@@ -140,20 +148,92 @@ absl::Status Writer::ExecuteJob(const Job& job) {
   if (job.work == nullptr) {
     return absl::OkStatus();
   }
-  const absl::Status status = [&]() -> absl::Status {
-    ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(db_));
-    RETURN_IF_ERROR(Reach(FailPoint::kJobBegun));
-    RETURN_IF_ERROR(CheckOwnership());
-    RETURN_IF_ERROR((*job.work)(db_));
-    RETURN_IF_ERROR(Reach(FailPoint::kJobWorked));
-    RETURN_IF_ERROR(transaction.Commit());
-    Reach(FailPoint::kJobCommitted).IgnoreError();
-    return CheckFile();
-  }();
+  if (job.undo != nullptr) {
+    long_job_ = &job;
+    turn_begun_ = std::chrono::steady_clock::now();
+  }
+  const absl::Status status = DoWork(job);
+  transaction_.reset();  // rolls back what was not committed
   if (status.code() == absl::StatusCode::kDataLoss) {
     Die(status);
+  } else if (!status.ok() && job.gave_way) {
+    UndoParts(job);
   }
+  long_job_ = job.undo != nullptr ? nullptr : long_job_;
   return status;
+}
+
+absl::Status Writer::DoWork(Job& job) {
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(db_));
+  transaction_.emplace(std::move(transaction));
+  RETURN_IF_ERROR(Reach(FailPoint::kJobBegun));
+  RETURN_IF_ERROR(CheckOwnership());
+  RETURN_IF_ERROR((*job.work)(db_));
+  RETURN_IF_ERROR(Reach(FailPoint::kJobWorked));
+  RETURN_IF_ERROR(transaction_->Commit());
+  Reach(FailPoint::kJobCommitted).IgnoreError();
+  return CheckFile();
+}
+
+void Writer::UndoParts(const Job& job) {
+  const absl::Status status = [&]() -> absl::Status {
+    // On a full disk the log can only be written from its start again, once its pages are in the file.
+    db_.Execute("PRAGMA wal_checkpoint").IgnoreError();
+    for (bool more = true; more;) {
+      ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(db_));
+      ASSIGN_OR_RETURN(more, (*job.undo)(db_));
+      RETURN_IF_ERROR(transaction.Commit());
+      if (OthersWait()) {
+        // A group that has no room now may have it after the next part is gone.
+        ServeOthers().IgnoreError();
+      }
+    }
+    return absl::OkStatus();
+  }();
+  if (!status.ok()) {
+    spdlog::warn("{}: what a failed submission left is removed later: {}", path_, Text(status));
+  }
+}
+
+bool Writer::OthersWait() {
+  std::lock_guard lock(mutex_);
+  return !queue_.empty();
+}
+
+absl::Status Writer::GiveWay() {
+  if (std::chrono::steady_clock::now() - turn_begun_ < options_.long_job_turn || !OthersWait()) {
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(transaction_->Commit());
+  transaction_.reset();
+  long_job_->gave_way = true;
+  RETURN_IF_ERROR(Reach(FailPoint::kJobGaveWay));
+  RETURN_IF_ERROR(CheckFile());
+  RETURN_IF_ERROR(ServeOthers());
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(db_));
+  transaction_.emplace(std::move(transaction));
+  turn_begun_ = std::chrono::steady_clock::now();
+  return CheckOwnership();
+}
+
+absl::Status Writer::ServeOthers() {
+  const Instant end = std::chrono::steady_clock::now() + options_.long_job_turn;
+  do {
+    std::vector<core::Persist> group;
+    Job* job = nullptr;
+    Take(group, job);
+    if (job != nullptr) {
+      Finish(job, ExecuteJob(*job));
+      continue;
+    }
+    if (absl::Status status = TryCommit(group); !status.ok()) {
+      std::lock_guard lock(mutex_);
+      queue_.insert(queue_.begin(), std::make_move_iterator(group.begin()), std::make_move_iterator(group.end()));
+      return status;
+    }
+    Committed(group);
+  } while (OthersWait() && std::chrono::steady_clock::now() < end);
+  return absl::OkStatus();
 }
 
 absl::Status Writer::CheckOwnership() {
@@ -217,6 +297,13 @@ absl::Status Writer::TryCommit(const std::vector<core::Persist>& group) {
   return CheckFile();
 }
 
+void Writer::Committed(const std::vector<core::Persist>& group) {
+  if (options_.committed) {
+    options_.committed(group.back().ticket);
+  }
+  Reach(FailPoint::kWriterReported).IgnoreError();
+}
+
 bool Writer::CommitGroup(const std::vector<core::Persist>& group) {
   bool announced = false;
   while (true) {
@@ -225,10 +312,7 @@ bool Writer::CommitGroup(const std::vector<core::Persist>& group) {
       if (announced) {
         Unblock();
       }
-      if (options_.committed) {
-        options_.committed(group.back().ticket);
-      }
-      Reach(FailPoint::kWriterReported).IgnoreError();
+      Committed(group);
       return true;
     }
     if (!IsTransient(status)) {

@@ -34,14 +34,24 @@ class Writer {
 
   // Runs `work` in a transaction of its own after everything queued before it; blocks. While the store is unwritable
   // it fails at once with the reason, and a failed transaction leaves nothing behind.
-  absl::Status Run(const std::function<absl::Status(Database&)>& work);
+  using Work = std::function<absl::Status(Database&)>;
+  absl::Status Run(const Work& work);
+  // The same for work that takes seconds and calls GiveWay. What it had committed when it fails, `undo` removes: called
+  // again and again, a transaction each, until it returns false or fails.
+  using Undo = std::function<absl::StatusOr<bool>(Database&)>;
+  absl::Status RunLong(const Work& work, const Undo& undo);
+  // For the work of RunLong, on the writer thread: if others wait, and a turn (Options::long_job_turn) is over, commits
+  // what the work has written so far, serves them, and begins another transaction. After an error the work must end.
+  absl::Status GiveWay();
   // Waits for everything queued before.
   absl::Status Flush();
 
  private:
   // Lives on the stack of the waiting caller until `done`.
   struct Job {
-    const std::function<absl::Status(Database&)>* work = nullptr;  // null: only waits for its turn
+    const Work* work = nullptr;  // null: only waits for its turn
+    const Undo* undo = nullptr;  // null: the work never gives way
+    bool gave_way = false;
     bool done = false;
     absl::Status status;
   };
@@ -53,7 +63,14 @@ class Writer {
   // Commits the group, retrying for as long as that can help. False: gave up (fatal, or stopping).
   bool CommitGroup(const std::vector<core::Persist>& group);
   absl::Status TryCommit(const std::vector<core::Persist>& group);
-  absl::Status ExecuteJob(const Job& job);
+  void Committed(const std::vector<core::Persist>& group);
+  absl::Status ExecuteJob(Job& job);
+  absl::Status DoWork(Job& job);
+  void UndoParts(const Job& job);
+  bool OthersWait();
+  // One turn for what is queued, while a long job is between two transactions. A group that cannot be stored goes back
+  // to the head of the queue.
+  absl::Status ServeOthers();
   absl::Status CheckOwnership();
   // The stored file is still the one at `path_`: data in a deleted file would be gone with this process.
   absl::Status CheckFile();
@@ -75,6 +92,9 @@ class Writer {
   std::optional<Statement> read_generation_;
   uint64_t device_ = 0, inode_ = 0;
   bool dead_ = false;
+  std::optional<Transaction> transaction_;  // of the job at work; empty while it gives way
+  Job* long_job_ = nullptr;
+  Instant turn_begun_{};
 
   std::mutex mutex_;
   std::condition_variable wake_;    // the writer: something queued, or stop

@@ -225,6 +225,37 @@ TEST(DiskFullTest, SweepThatDoesNotFitIsRefusedWholeAndWritingGoesOn) {
   EXPECT_EQ(store.Add(MakeSweep("s"), MakePoints(2, 2)).new_points, 4);
 }
 
+TEST(DiskFullTest, SweepThatDoesNotFitIsRemovedThoughOthersWroteMeanwhile) {
+  TempFolder folder;
+  const std::string path = folder.File("a.db");
+  Health health;
+  Options options = health.MakeOptions();
+  options.long_job_turn = Duration::zero();
+  TestStore store(path, options);
+  core::Ticket ticket = 100;
+  {
+    FullDisk full(1'000'000);
+    const auto refused =
+        store->AddSweep(MakeSweep("s"), 0, false, [&](const Store::PointVisitor& visit) -> absl::Status {
+          int64_t count = 0;
+          for (const PointSpec& point : MakePoints(8, 4000)) {
+            if (++count % 256 == 0) {
+              store->Enqueue({++ticket, {core::Audit{"small", "", ""}}});
+            }
+            if (absl::Status status = visit(point); !status.ok()) {
+              return status;
+            }
+          }
+          return absl::OkStatus();
+        });
+    EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted) << refused.status();
+    ASSERT_TRUE(health.Await([&] { return health.committed == ticket; }))
+        << "batches wait for a sweep that was refused";
+  }
+  EXPECT_EQ(Ask(path, "SELECT COUNT(*) FROM points"), "0");
+  EXPECT_EQ(store.Add(MakeSweep("s"), MakePoints(2, 2)).new_points, 4);
+}
+
 TEST(DiskFullTest, NewDatabaseThatDoesNotFitLeavesNothingBehind) {
   TempFolder folder;
   const std::string path = folder.File("a.db");
