@@ -11,6 +11,8 @@
 
 namespace capsweep {
 
+class JsonScan;
+
 enum class Mode { kLabel, kSeq, kLm };
 enum class LmTargets { kDetermined, kAll };
 enum class Family { kXt, kGpt2, kMlp, kKs };
@@ -183,5 +185,7 @@ absl::Status ValidatePoint(const PointSpec& point);
 std::string PointToJson(const PointSpec& point);
 absl::StatusOr<PointSpec> PointFromJson(std::string_view json);
 absl::StatusOr<PointSpec> PointFromParsed(const nlohmann::ordered_json& json);
+// The object as PointToJson writes it; false for anything else, be it a point or not.
+bool ScanPoint(JsonScan& in, PointSpec& out);
 
 }  // namespace capsweep

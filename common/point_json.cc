@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "common/json_number.h"
+#include "common/json_scan.h"
 #include "common/json_text.h"
 #include "common/point.h"
 #include "common/text.h"
@@ -70,6 +71,21 @@ std::string PointToJson(const PointSpec& point) {
   });
   text += '}';
   return text;
+}
+
+bool ScanPoint(JsonScan& in, PointSpec& out) {
+  out = PointSpec();
+  bool ok = in.Open();
+  VisitFields(out, [&](std::string_view name, auto& value) {
+    if (!ok || !in.Name(name)) return;  // left out where it has its default
+    if constexpr (std::is_enum_v<std::decay_t<decltype(value)>>) {
+      std::string_view word;
+      ok = in.Read(word) && FromWord(word, value);
+    } else {
+      ok = in.Read(value);
+    }
+  });
+  return ok && in.Close();
 }
 
 absl::StatusOr<PointSpec> PointFromJson(std::string_view text) {

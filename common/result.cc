@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/json_number.h"
+#include "common/json_scan.h"
 #include "common/json_text.h"
 #include "common/param_count.h"
 #include "common/point.h"
@@ -147,10 +148,34 @@ absl::StatusOr<PointResult> ResultFromParsed(const Json& json) {
   return result;
 }
 
+bool ScanResult(JsonScan& in, PointResult& out) {
+  bool ok = in.Open();
+  VisitResultFields(out, [&](std::string_view name, auto& value) {
+    if (!ok) return;
+    if (in.Name(name)) {
+      ok = in.Read(value);
+    } else {
+      ok = MayBeAbsent(name);
+    }
+  });
+  ok = ok && in.Name("curve") && in.Skip("[");
+  for (bool more = ok && !in.Skip("]"); more && ok; more = ok && in.Skip(",")) {
+    Evaluation& e = out.curve.emplace_back();
+    ok = in.Skip("[") && in.Read(e.epoch) && in.Skip(",") && in.Read(e.step) && in.Skip(",") && in.Read(e.items_mem) &&
+         in.Skip(",") && in.Read(e.tokens_mem) && in.Skip(",") && in.Read(e.nll_bits) && in.Skip(",") &&
+         in.Read(e.train_loss) && (!in.Skip(",") || in.Read(e.heldout_loss)) && in.Skip("]");
+  }
+  return ok && (out.curve.empty() || in.Skip("]")) && in.Close();
+}
+
 absl::Status ValidateResult(const PointSpec& point, const PointResult& r) {
   if (r.point_key != PointKey(point)) {
     return Impossible("point_key", StrCat(r.point_key, " is not the key of the point that was asked for"));
   }
+  return ValidateMeasures(point, r);
+}
+
+absl::Status ValidateMeasures(const PointSpec& point, const PointResult& r) {
   if (absl::Status status = ValidateCounts(point, r); !status.ok()) return status;
   for (double v : {r.nll_bits, r.bits_mem, r.items_corr, r.train_loss, r.seconds, r.seconds_train, r.seconds_eval}) {
     if (!std::isfinite(v)) return Impossible("result", "a measure is not a finite number");

@@ -14,6 +14,8 @@
 
 namespace capsweep {
 
+class JsonScan;
+
 // Of a measure that a point did not ask for: NULL in the database, null in JSON.
 inline constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
 
@@ -136,10 +138,15 @@ bool FromWord(std::string_view word, FailureCause& out);
 std::string ResultToJson(const PointResult& result);
 absl::StatusOr<PointResult> ResultFromJson(std::string_view json);
 absl::StatusOr<PointResult> ResultFromParsed(const nlohmann::ordered_json& json);
+// The object as ResultToJson writes it; false for anything else, be it a result or not.
+bool ScanResult(JsonScan& in, PointResult& out);
 
 // Whether the numbers can belong together (0 ≤ items_mem ≤ best ≤ D, tokens_mem ≤ D·T, finite, …): what a coordinator
 // checks before it believes a worker.
 struct PointSpec;
 absl::Status ValidateResult(const PointSpec& point, const PointResult& result);
+// The same where the key has been compared with the one that is known for the point: working it out again costs more
+// than all the rest.
+absl::Status ValidateMeasures(const PointSpec& point, const PointResult& result);
 
 }  // namespace capsweep

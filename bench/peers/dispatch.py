@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""No-op tasks per second: capsweep end to end (coordinator, two real workers with real trainers, every result on disk) and
-the task runners that are installed here, one after the other on the same machine.
+"""No-op tasks per second: capsweep end to end (coordinator, two real workers, every result on disk) and the task runners
+that are installed here, one after the other on the same machine.
 
     bench/peers/dispatch.py [--bin build/release/bin] [--tasks 2000] [--points 20000] [--only NAME,...] [--json FILE]
 
 A peer that is not installed is named and left out: ray, dask (distributed), optuna, hyperqueue, celery with redis from PyPI
-and Debian; parallel, xargs, Slurm from Debian. Two workers each. Only capsweep, Optuna and Slurm keep results on disk; a
-point of capsweep is a real one: a model of 1,408 parameters, one step, one evaluation of 16 items. With --json the figures
-are appended to FILE as one line, with commit and machine.
+and Debian; parallel, xargs, Slurm from Debian. Two workers each. Only capsweep, Optuna and Slurm keep results on disk. Two
+rows are capsweep: `noop` compares like with like, for its trainers (bench/noop_trainer.cc) answer at once as the tasks of the
+others do; a point of `capsweep` is a real one: a model of 1,408 parameters, one step, one evaluation of 16 items. For both, CPU
+microseconds per point are given. With --json the figures are appended to FILE as one line, with commit and machine.
 """
 import argparse
 import contextlib
@@ -63,11 +64,28 @@ def done_points(http):
         return int(json.load(reply)["sweeps"][0].get("done", 0))
 
 
-def capsweep(args):
-    """Rate from the submission to the last result on disk; workers are connected before."""
+def cpu_seconds(pid):
+    """Of a process and its children that are alive."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except FileNotFoundError:
+        return 0.0
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def capsweep(args, trainer=None):
+    """Rate from the submission to the last result on disk; workers are connected before. Also the CPU time of a point."""
     binary = os.path.join(args.bin, "capsweep")
     if not os.path.exists(binary):
         raise NotHere(f"no {binary}; ./dev build --preset release")
+    if trainer and not os.path.exists(trainer):
+        raise NotHere(f"no {trainer}; configure with -DCAPSWEEP_BENCH=ON")
     folder = tempfile.mkdtemp(prefix="capsweep-dispatch-")
     running = []
 
@@ -84,14 +102,22 @@ def capsweep(args):
         for name in ("one", "two"):
             running.append(subprocess.Popen(
                 [binary + "-worker", "--coordinator", address, "--devices", "cpu:1", "--id", name, "--spool",
-                 f"{folder}/{name}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+                 f"{folder}/{name}", *(["--trainer", trainer] if trainer else [])], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         wait_for(lambda: len([w for w in json.loads(cli("workers", "--format", "json")) if w["state"] == "idle"]) == 2)
         with open(f"{folder}/noop.yaml", "w") as file:
             file.write(SWEEP.format(points=args.points))
-        start = time.monotonic()
+        agents = [process.pid for process in running[1:]]
+        parts = {"coordinator": [coordinator.pid], "agents": agents,
+                 "trainers": [child for agent in agents for child in children(agent)]}
+
+        def used():
+            return {part: sum(map(cpu_seconds, pids)) for part, pids in parts.items()}
+
+        before, start = used(), time.monotonic()
         cli("submit", f"{folder}/noop.yaml")
         wait_for(lambda: done_points(http) == args.points, 600)
-        return args.points / (time.monotonic() - start)
+        seconds, after = time.monotonic() - start, used()
+        return args.points / seconds, {part: 1e6 * (after[part] - before[part]) / args.points for part in parts}
     finally:
         for process in reversed(running):
             process.send_signal(signal.SIGTERM)
@@ -101,6 +127,10 @@ def capsweep(args):
             except subprocess.TimeoutExpired:
                 process.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def noop(args):
+    return capsweep(args, os.path.join(args.bin, "noop_trainer"))
 
 
 def timed_program(argv, tasks, **kwargs):
@@ -230,7 +260,8 @@ def slurm(args):
 
 
 RUNNERS = {
-    "capsweep": (capsweep, "every result on disk"),
+    "noop": (noop, "capsweep, trainers that train nothing; every result on disk"),
+    "capsweep": (capsweep, "capsweep, trainers that train a model for a step; every result on disk"),
     "ray": (ray_actors, "actors; results in memory"),
     "xargs": (xargs, "a process per task; keeps nothing"),
     "dask": (dask, "results in memory"),
@@ -261,19 +292,23 @@ def main():
     parser.add_argument("--only", default=",".join(RUNNERS))
     parser.add_argument("--json", help="append the figures to this file, one line")
     args = parser.parse_args()
-    print(f"{'no-op tasks':<14}{'per second':>12}{'capsweep is':>14}")
-    ours, rows = None, []
+    print(f"{'no-op tasks':<14}{'per second':>12}{'noop is':>12}{'capsweep is':>14}")
+    ours, rows = {}, []
     for name in args.only.split(","):
         run, note = RUNNERS[name]
         try:
             rate = run(args)
         except NotHere as reason:
-            print(f"{name:<14}{'-':>12}{'':>14}  not measured: {reason}")
+            print(f"{name:<14}{'-':>12}{'':>26}  not measured: {reason}")
             continue
-        ours = rate if name == "capsweep" else ours
-        ratio = f"{ours / rate:.1f} x" if ours else ""
-        rows.append({"name": name, "per_second": rate, "note": note})
-        print(f"{name:<14}{rate:>12.0f}{ratio:>14}  {note}", flush=True)
+        row = {"name": name, "note": note}
+        if isinstance(rate, tuple):
+            rate, row["cpu_us"] = rate
+            ours[name] = rate
+            note += "; CPU us per point: " + ", ".join(f"{part} {cpu:.0f}" for part, cpu in row["cpu_us"].items())
+        ratios = [f"{ours[each] / rate:.1f} x" if each in ours and name not in ours else "" for each in ("noop", "capsweep")]
+        rows.append({**row, "per_second": rate})
+        print(f"{name:<14}{rate:>12.0f}{ratios[0]:>12}{ratios[1]:>14}  {note}", flush=True)
     if args.json:
         with open(args.json, "a") as file:
             file.write(json.dumps({**provenance(), "rows": rows}, separators=(",", ":")) + "\n")

@@ -295,7 +295,7 @@ absl::Status CheckResult(const DetailsPtr& details, const core::ResultReport& re
   if (result.threads < 0 || result.resumed_from_step < 0 || result.seconds < 0) {
     return absl::InvalidArgumentError("threads, resumed_from_step or seconds: is negative");
   }
-  return ValidateResult(details->point, result);
+  return ValidateMeasures(details->point, result);
 }
 
 }  // namespace capsweep::service

@@ -30,11 +30,12 @@ enum Sql : size_t {
   kDropDevices,
   kAddDevice,
   kAddEvent,
+  kFindHost,
   kSqlCount,
 };
 
 // Parameters of kAcceptResult before those of the result itself.
-constexpr int kFirstResultParameter = 6;
+constexpr int kFirstResultParameter = 7;
 
 std::string SqlText(Sql which) {
   switch (which) {
@@ -51,8 +52,8 @@ std::string SqlText(Sql which) {
              "(SELECT 1 FROM attempts a WHERE a.point_id = ?1 AND a.ended_ms IS NULL)";
     case kAcceptResult:
       return StrCat("INSERT INTO results (point_id, attempt, worker, host, device, accepted_ms, ", ResultColumnList(),
-                    ") VALUES (?1, ?2, ?3, coalesce((SELECT host FROM workers WHERE worker = ?3), ''), ?4, ?5, ",
-                    Parameters(kFirstResultParameter, ResultColumnCount()), ") ON CONFLICT (point_id) DO NOTHING");
+                    ") VALUES (?1, ?2, ?3, ?6, ?4, ?5, ", Parameters(kFirstResultParameter, ResultColumnCount()),
+                    ") ON CONFLICT (point_id) DO NOTHING");
     case kPointDone:
       return "UPDATE points SET state = 'done', reason = '' WHERE point_id = ?1";
     case kAddEvaluation:
@@ -79,6 +80,8 @@ std::string SqlText(Sql which) {
              "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     case kAddEvent:
       return "INSERT INTO events (at_ms, kind, subject, message) VALUES (?1, ?2, ?3, ?4)";
+    case kFindHost:
+      return "SELECT host FROM workers WHERE worker = ?1";
     case kSqlCount:
       break;
   }
@@ -148,10 +151,26 @@ absl::Status Mutations::InsertCurve(const core::ResultAccepted& m) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<const std::string*> Mutations::HostOf(const std::string& worker) {
+  const auto known = hosts_.find(worker);
+  if (known != hosts_.end()) {
+    return &known->second;
+  }
+  Statement& find = statements_[kFindHost];
+  find.Bind(1, worker);
+  ASSIGN_OR_RETURN(const bool found, find.Step());
+  std::string& host = hosts_[worker];
+  host = found ? std::string(find.Text(0)) : "";
+  find.Reset();
+  return &host;
+}
+
 absl::Status Mutations::On(const core::ResultAccepted& m, int64_t now_ms) {
   const int64_t point = m.id.point.value();
   Statement& accept = statements_[kAcceptResult];
+  ASSIGN_OR_RETURN(const std::string* const host, HostOf(m.worker.value()));
   accept.Bind(1, point).Bind(2, m.id.attempt.value()).Bind(3, m.worker.value()).Bind(4, m.device).Bind(5, now_ms);
+  accept.Bind(6, *host);
   BindResult(accept, kFirstResultParameter, *m.result);
   RETURN_IF_ERROR(accept.Run());
   if (sqlite3_changes64(db_) == 0) {
@@ -205,6 +224,7 @@ absl::Status Mutations::On(const core::SweepChanged& m, int64_t now_ms) {
 
 absl::Status Mutations::On(const core::WorkerChanged& m, int64_t now_ms) {
   const std::string& worker = m.worker.value();
+  hosts_.erase(worker);
   RETURN_IF_ERROR(statements_[kChangeWorker]
                       .Bind(1, worker)
                       .Bind(2, m.incarnation.value())

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "coordinator/core/events.h"
 #include "coordinator/store/db.h"
@@ -32,10 +34,12 @@ class Mutations {
   absl::Status EndAttempt(core::AttemptRef id, core::AttemptOutcome outcome, std::string_view cause,
                           std::string_view message, const std::string* late_result, int64_t now_ms);
   absl::Status InsertCurve(const core::ResultAccepted& m);
+  absl::StatusOr<const std::string*> HostOf(const std::string& worker);  // valid until the next mutation
 
   sqlite3* db_;  // not the Database: that moves
   std::vector<Statement> statements_;
-  bool any_checkpoints_ = true;  // false: the table has been empty since it was opened
+  absl::flat_hash_map<std::string, std::string> hosts_;  // of workers, as the rows say
+  bool any_checkpoints_ = true;                          // false: the table has been empty since it was opened
 };
 
 }  // namespace capsweep::store

@@ -27,7 +27,10 @@ namespace capsweep::store {
 namespace {
 
 // PRAGMA cache_size counts KiB when it is negative.
-constexpr int kCacheKib = -65'536;
+// SQLite walks through all of the cache at the end of every transaction that rebalanced a tree (page numbers are
+// swapped by way of a number behind all others, and then the cache is cut back to the file's end), and work goes
+// through the tables from one end to the other: a large cache costs more than it saves.
+constexpr int kCacheKib = -16'384;
 constexpr int kSubmitCacheKib = -196'608;
 // Pages in the log before they are folded into the file.
 constexpr int kLogPages = 4096;
@@ -93,7 +96,7 @@ absl::Status Configure(Database& db, const std::string& path) {
   // come from enums; SQLite would make a B-tree of a CHECK's list of words for every row that is written.
   return db.Execute(
       StrCat("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA ignore_check_constraints = ON; "
-             "PRAGMA journal_size_limit = 67108864;",
+             "PRAGMA secure_delete = OFF; PRAGMA journal_size_limit = 67108864;",
              Room(kCacheKib, kLogPages)));
 }
 

@@ -155,7 +155,9 @@ absl::Status Writer::ExecuteJob(Job& job) {
   const absl::Status status = DoWork(job);
   transaction_.reset();  // rolls back what was not committed
   if (status.code() == absl::StatusCode::kDataLoss) {
-    Die(status);
+    if (!dead_) {
+      Die(status);
+    }
   } else if (!status.ok() && job.gave_way) {
     UndoParts(job);
   }
@@ -210,6 +212,10 @@ absl::Status Writer::GiveWay() {
   RETURN_IF_ERROR(Reach(FailPoint::kJobGaveWay));
   RETURN_IF_ERROR(CheckFile());
   RETURN_IF_ERROR(ServeOthers());
+  if (dead_) {
+    std::lock_guard lock(mutex_);
+    return blocked_;  // another job found out
+  }
   ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(db_));
   transaction_.emplace(std::move(transaction));
   turn_begun_ = std::chrono::steady_clock::now();
@@ -232,7 +238,7 @@ absl::Status Writer::ServeOthers() {
       return status;
     }
     Committed(group);
-  } while (OthersWait() && std::chrono::steady_clock::now() < end);
+  } while (!dead_ && OthersWait() && std::chrono::steady_clock::now() < end);
   return absl::OkStatus();
 }
 

@@ -3,6 +3,8 @@
 #include <nlohmann/json.hpp>
 
 #include "common/build_info.h"
+#include "common/json_scan.h"
+#include "common/json_text.h"
 #include "common/text.h"
 
 namespace capsweep::trainer {
@@ -56,9 +58,21 @@ absl::Status ReadTrain(const Json& json, Command& command) {
   return absl::OkStatus();
 }
 
+// A train line as our agents write it.
+bool ScanTrain(std::string_view line, Command& command) {
+  JsonScan in(line);
+  return in.Skip(R"({"type":"train","attempt":)") && in.Read(command.attempt) && !command.attempt.empty() &&
+         (!in.Name("checkpoint") || in.Read(command.checkpoint)) && in.Name("point") && ScanPoint(in, command.point) &&
+         in.Close() && in.AtEnd();
+}
+
 }  // namespace
 
 absl::StatusOr<Command> ParseCommand(std::string_view line) {
+  if (Command command; ScanTrain(line, command)) {
+    command.bad_point = ValidatePoint(command.point);
+    return command;
+  }
   const Json json = Json::parse(line, /*callback=*/nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded() || !json.is_object()) {
     return absl::InvalidArgumentError("the line is not a JSON object");
@@ -104,9 +118,10 @@ std::string HelloLine(const DeviceFacts& facts, std::string_view device, const s
 }
 
 std::string StartedLine(std::string_view attempt, int64_t resumed_from_step) {
-  Json json = Report("started", attempt);
-  json["resumed_from_step"] = resumed_from_step;
-  return Dump(json);
+  std::string line = R"({"type":"started","attempt":)";
+  AppendJsonText(line, attempt);
+  StrAppend(&line, R"(,"resumed_from_step":)", resumed_from_step, "}");
+  return line;
 }
 
 std::string ProgressLine(std::string_view attempt, const SlotView& view) {
@@ -121,9 +136,10 @@ std::string ProgressLine(std::string_view attempt, const SlotView& view) {
 
 std::string ResultLine(std::string_view attempt, const PointResult& result) {
   // ResultToJson is the one writer of results; its text goes in as it is.
-  std::string line = Dump(Report("result", attempt));
-  line.pop_back();
-  return StrCat(line, ",\"result\":", ResultToJson(result), "}");
+  std::string line = R"({"type":"result","attempt":)";
+  AppendJsonText(line, attempt);
+  StrAppend(&line, R"(,"result":)", ResultToJson(result), "}");
+  return line;
 }
 
 std::string FailedLine(std::string_view attempt, FailureCause cause, std::string_view message, int pack_size) {

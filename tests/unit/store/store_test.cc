@@ -34,6 +34,25 @@ TEST_F(StoreTest, AcceptedResultIsReadBackWithEveryFieldAndCurve) {
   EXPECT_EQ(Ask(path_, "SELECT group_concat(step||':'||items_mem||':'||nll_bits) FROM curves"), "10:21:1.5,50:42:0.5");
 }
 
+TEST_F(StoreTest, ResultsNameTheHostThatTheirWorkerHadThen) {
+  TestStore store(path_);
+  store.Add(MakeSweep("s"), MakePoints(1, 4));
+  const auto accept = [&](int64_t point) {
+    const auto result = MakeResult(MakePoint(1, static_cast<uint64_t>(point)), 5);
+    EXPECT_TRUE(store.Write({Started(point, 1), Accepted(point, 1, result)}).ok());
+  };
+  accept(1);  // of a worker that is not stored
+  ASSERT_TRUE(store.Write({BusyWorker()}).ok());
+  accept(2);
+  core::WorkerChanged moved = BusyWorker();
+  moved.host = "host-b";
+  const auto result = MakeResult(MakePoint(1, 3), 5);
+  ASSERT_TRUE(store.Write({moved, Started(3, 1), Accepted(3, 1, result)}).ok());
+  accept(4);
+  EXPECT_EQ(Ask(path_, "SELECT group_concat(host) FROM (SELECT host FROM results ORDER BY point_id)"),
+            ",host-a,host-b,host-b");
+}
+
 TEST_F(StoreTest, SecondResultOfAPointIsKeptAsLateAndChangesNothing) {
   TestStore store(path_);
   store.Add(MakeSweep("s"), {MakePoint(1, 1)});
