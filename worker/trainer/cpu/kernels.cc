@@ -1,5 +1,7 @@
 #include "worker/trainer/cpu/kernels.h"
 
+#include "worker/trainer/flush_denormals.h"
+
 // Sets that would give the same code as one that stays.
 #define HWY_DISABLED_TARGETS (HWY_AVX3_DL | HWY_SSSE3)
 
@@ -120,12 +122,15 @@ HWY_EXPORT(Evaluate);
 HWY_EXPORT(Target);
 
 float TrainKernel(const ModelView& model, const Items& items, const AdamStep* adam) {
+  const FlushDenormals flush;
   return HWY_DYNAMIC_DISPATCH(Train)(model, items, adam);
 }
 void TrainModelsKernel(const ModelView& model, const LaneItems& items, const AdamStep* adam, float* loss) {
+  const FlushDenormals flush;
   HWY_DYNAMIC_DISPATCH(TrainModels)(model, items, adam, loss);
 }
 void EvaluateKernel(const ModelView& model, const Items& items, float* nll, uint8_t* right) {
+  const FlushDenormals flush;
   HWY_DYNAMIC_DISPATCH(Evaluate)(model, items, nll, right);
 }
 const char* KernelTarget() {

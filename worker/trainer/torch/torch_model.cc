@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/status.h"
+#include "worker/trainer/flush_denormals.h"
 #include "worker/trainer/torch/boundary.h"
 #include "worker/trainer/torch/model.h"
 #include "worker/trainer/torch/optimizer.h"
@@ -65,6 +66,7 @@ class TorchModel : public SlotModel {
   }
 
   absl::StatusOr<double> Step(const StepOrder& order) override {
+    const FlushDenormals flush;
     if (graph_ != nullptr && static_cast<int64_t>(order.chosen.size()) == chosen_.numel()) {
       return StepByGraph(order);
     }
@@ -85,6 +87,7 @@ class TorchModel : public SlotModel {
   }
 
   absl::Status Evaluate(Tally& tally) override {
+    const FlushDenormals flush;
     return AtBoundary([&]() -> absl::Status {
       AddChunk(library_, items_, tally);
       return absl::OkStatus();
