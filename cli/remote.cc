@@ -1,10 +1,12 @@
 #include "cli/remote.h"
 
+#include <google/protobuf/arena.h>
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "cli/workers_table.h"
@@ -34,30 +36,31 @@ absl::Status Unreachable(const std::string& address, std::string_view why) {
                                        "` or pass the right --coordinator HOST:PORT"));
 }
 
-store::Cell FromProto(const v1::Value& value) {
+// Texts are moved out.
+store::Cell FromProto(v1::Value& value) {
   switch (value.kind_case()) {
     case v1::Value::kInteger:
       return value.integer();
     case v1::Value::kReal:
       return value.real();
     case v1::Value::kText:
-      return value.text();
+      return std::move(*value.mutable_text());
     case v1::Value::kBlob:
-      return std::string(value.blob());
+      return std::move(*value.mutable_blob());
     default:
       return std::monostate();
   }
 }
 
-store::Table FromProto(const v1::TableResponse& response) {
+store::Table FromProto(v1::TableResponse& response) {
   store::Table table;
   table.columns.assign(response.columns().begin(), response.columns().end());
   table.truncated = response.truncated();
   table.rows.reserve(static_cast<size_t>(response.rows_size()));
-  for (const v1::Row& row : response.rows()) {
+  for (v1::Row& row : *response.mutable_rows()) {
     std::vector<store::Cell>& cells = table.rows.emplace_back();
     cells.reserve(static_cast<size_t>(row.values_size()));
-    for (const v1::Value& value : row.values()) {
+    for (v1::Value& value : *row.mutable_values()) {
       cells.push_back(FromProto(value));
     }
   }
@@ -214,9 +217,10 @@ absl::StatusOr<store::Table> Remote::Query(const std::string& sql, const store::
   request.set_sql(sql);
   request.set_max_rows(limits.max_rows);
   request.set_max_seconds(ToSeconds(limits.max_time));
-  v1::TableResponse response;
-  RETURN_IF_ERROR(Call(&v1::SweepService::Stub::Query, request, &response, limits.max_time + std::chrono::seconds(10)));
-  return FromProto(response);
+  google::protobuf::Arena arena;
+  auto* const response = google::protobuf::Arena::CreateMessage<v1::TableResponse>(&arena);
+  RETURN_IF_ERROR(Call(&v1::SweepService::Stub::Query, request, response, limits.max_time + std::chrono::seconds(10)));
+  return FromProto(*response);
 }
 
 absl::StatusOr<store::Table> Remote::ResultsPage(const std::string& sweep, const std::string& where,
@@ -226,10 +230,11 @@ absl::StatusOr<store::Table> Remote::ResultsPage(const std::string& sweep, const
   request.set_where(where);
   request.set_page_token(page_token);
   request.set_page_size(kPageRows);
-  v1::TableResponse response;
-  RETURN_IF_ERROR(Call(&v1::SweepService::Stub::ListResults, request, &response));
-  page_token = response.next_page_token();
-  return FromProto(response);
+  google::protobuf::Arena arena;
+  auto* const response = google::protobuf::Arena::CreateMessage<v1::TableResponse>(&arena);
+  RETURN_IF_ERROR(Call(&v1::SweepService::Stub::ListResults, request, response));
+  page_token = response->next_page_token();
+  return FromProto(*response);
 }
 
 absl::StatusOr<int64_t> Remote::StoreFit(const std::string& sweep, const std::string& fit_json,

@@ -109,16 +109,8 @@ std::string ParameterTable(const std::string& form, const ecm::FormFit& fit) {
 }
 
 std::string RowsSentence(const ecm::GroupFit& group) {
-  std::map<std::string, int> reasons;
-  for (const ecm::PredictedRow& point : group.points) {
-    // What follows the colon says more; rows of larger budgets differ in their factor only.
-    const std::string& why = point.why_not_used;
-    if (point.used || why.empty()) continue;
-    ++reasons[why.find("times the smallest budget") == std::string::npos ? why.substr(0, why.find(':'))
-                                                                         : "trained longer, for the saturation check"];
-  }
   std::vector<std::string> left_out;
-  for (const auto& [reason, count] : reasons) left_out.push_back(StrCat(count, " ", reason));
+  for (const auto& [reason, count] : ecm::ReasonsLeftOut(group.points)) left_out.push_back(StrCat(count, " ", reason));
   std::string text =
       StrCat(group.rows_used, " of ", group.rows, " rows are fitted",
              left_out.empty() ? "" : StrCat(" (left out: ", StrJoin(left_out, "; "), ")"), ", ",

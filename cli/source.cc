@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <future>
 #include <system_error>
 
 #include "absl/strings/str_replace.h"
@@ -103,11 +104,21 @@ class RemoteSource : public Source {
 
   absl::Status Results(const std::string& sweep, const std::string& where, const Page& page) override {
     std::string page_token;
-    do {
-      ASSIGN_OR_RETURN(const store::Table table, remote_->ResultsPage(sweep, where, page_token));
-      RETURN_IF_ERROR(page(table));
-    } while (!page_token.empty());
-    return absl::OkStatus();
+    const auto fetch = [&] { return remote_->ResultsPage(sweep, where, page_token); };
+    absl::StatusOr<store::Table> table = fetch();
+    while (true) {
+      RETURN_IF_ERROR(table.status());
+      // The coordinator reads the next page while this one is used.
+      std::future<absl::StatusOr<store::Table>> next;
+      if (!page_token.empty()) {
+        next = std::async(std::launch::async, fetch);
+      }
+      RETURN_IF_ERROR(page(*table));
+      if (!next.valid()) {
+        return absl::OkStatus();
+      }
+      table = next.get();
+    }
   }
 
   absl::StatusOr<store::Table> Cells(const std::string& sweep) override {

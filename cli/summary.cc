@@ -30,21 +30,41 @@ std::string BitsPerParameter(const ecm::Row& row) {
 
 std::vector<ecm::Row> BySequenceThenHeads(std::vector<ecm::Row> rows) {
   std::sort(rows.begin(), rows.end(), [](const ecm::Row& a, const ecm::Row& b) {
-    return std::tie(a.seq_len, a.heads, a.width) < std::tie(b.seq_len, b.heads, b.width);
+    return std::tie(a.seq_len, a.heads, a.width, a.budget) < std::tie(b.seq_len, b.heads, b.width, b.budget);
   });
   return rows;
 }
 
+// Whether a cell was trained with more than one budget, so that only the budget tells its rows apart.
+bool RepeatsCells(const std::vector<ecm::Row>& sorted) {
+  return std::adjacent_find(sorted.begin(), sorted.end(), [](const ecm::Row& a, const ecm::Row& b) {
+           return std::tie(a.seq_len, a.heads, a.width) == std::tie(b.seq_len, b.heads, b.width);
+         }) != sorted.end();
+}
+
 std::string GroupTable(const ecm::Group& group, size_t max_rows) {
-  TextTable table({"seq_len", "heads", "width", "capacity (items)", "n", "params", "bits/param"});
   const std::vector<ecm::Row> rows = BySequenceThenHeads(group.rows);
+  std::vector<std::string> columns = {"seq_len", "heads", "width", "capacity (items)", "n", "params", "bits/param"};
+  const bool with_budget = RepeatsCells(rows);
+  if (with_budget) {
+    columns.emplace_back(rows.front().budget_in_epochs ? "epochs" : "steps");
+  }
+  TextTable table(columns);
   for (size_t i = 0; i < rows.size() && i < max_rows; ++i) {
     const ecm::Row& row = rows[i];
     const bool same_length = i > 0 && rows[i - 1].seq_len == row.seq_len;
     const bool same_heads = same_length && rows[i - 1].heads == row.heads;
-    table.Add({same_length ? "" : FormatNumber(row.seq_len, 12), same_heads ? "" : FormatNumber(row.heads, 12),
-               FormatNumber(row.width, 12), Capacity(row), StrCat(row.repeats),
-               row.params_total > 0 ? FormatCount(static_cast<int64_t>(row.params_total)) : "", BitsPerParameter(row)});
+    std::vector<std::string> cells = {same_length ? "" : FormatNumber(row.seq_len, 12),
+                                      same_heads ? "" : FormatNumber(row.heads, 12),
+                                      FormatNumber(row.width, 12),
+                                      Capacity(row),
+                                      StrCat(row.repeats),
+                                      row.params_total > 0 ? FormatCount(static_cast<int64_t>(row.params_total)) : "",
+                                      BitsPerParameter(row)};
+    if (with_budget) {
+      cells.push_back(FormatCount(static_cast<int64_t>(row.budget)));
+    }
+    table.Add(std::move(cells));
   }
   return table.ToString(2);
 }
@@ -57,7 +77,7 @@ std::string CapacityText(const std::vector<ecm::Group>& groups, size_t max_rows,
   for (const ecm::Group& group : groups) {
     StrAppend(&text, "Capacity: ", GroupTitle(group.key), "\n", GroupTable(group, max_rows));
     if (group.rows.size() > max_rows) {
-      StrAppend(&text, "  … ", group.rows.size() - max_rows, " more architectures: ", more, "\n");
+      StrAppend(&text, "  … ", group.rows.size() - max_rows, " more rows: ", more, "\n");
     }
     text += "\n";
     for (const ecm::Row& row : group.rows) {

@@ -99,16 +99,13 @@ std::vector<PredictedRow> SelectRows(const std::vector<Row>& rows) {
 
 // What became of the rows that cannot be used, and what to do about the most frequent reason; "" if all can.
 std::string WhyLeftOut(const std::vector<PredictedRow>& points) {
-  std::map<std::string, int> reasons;
-  for (const PredictedRow& point : points) {
-    if (!point.used) ++reasons[point.why_not_used.substr(0, point.why_not_used.find(':'))];
-  }
+  const std::map<std::string, int> reasons = ReasonsLeftOut(points);
   if (reasons.empty()) return "; measure more widths, heads or sequence lengths";
   std::vector<std::string> parts;
   std::string most;
   for (const auto& [reason, count] : reasons) {
     parts.push_back(absl::StrCat(count, " ", reason));
-    if (most.empty() || count > reasons[most]) most = reason;
+    if (most.empty() || count > reasons.at(most)) most = reason;
   }
   const std::string fix = most == "censored"    ? "; give those cells a larger dataset_size"
                           : most == "at chance" ? "; train those cells longer, or on smaller libraries"

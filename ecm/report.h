@@ -84,6 +84,10 @@ struct FitReport {
 // Never fails as a whole: a group that cannot be fitted says why in `error`. Deterministic for given settings.
 FitReport FitGroups(const std::vector<Group>& groups, const FitSettings& settings);
 
+// How many rows are left out of the fit for which reason, in few words: details that differ from row to row are
+// dropped.
+std::map<std::string, int> ReasonsLeftOut(const std::vector<PredictedRow>& points);
+
 // Prediction of a fitted form or baseline at one place, in items. NaN for an unknown name and for the baselines bits,
 // bits_parts and power, which need parameter counts as well.
 double Predict(const std::string& form, const std::map<std::string, double>& parameters, double heads, double width,

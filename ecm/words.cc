@@ -117,21 +117,10 @@ std::string ParameterTable(const std::string& form, const FormFit& fit) {
 }
 
 std::string RowsLine(const GroupFit& group) {
-  std::map<std::string, int> reasons;
-  for (const PredictedRow& point : group.points) {
-    // The details after the colon differ from row to row in budgets only.
-    if (!point.used) ++reasons[point.why_not_used.substr(0, point.why_not_used.find(':'))];
-  }
   std::vector<std::string> left_out;
-  std::map<std::string, int> merged;
-  for (const auto& [reason, count] : reasons) {
-    const bool repeated = reason.find("times the smallest budget") != std::string::npos;
-    const bool no_base = reason.find("times the base budget") != std::string::npos;
-    merged[repeated  ? "repeated with a larger budget"
-           : no_base ? "measured with a larger budget only"
-                     : reason] += count;
+  for (const auto& [reason, count] : ReasonsLeftOut(group.points)) {
+    left_out.push_back(absl::StrCat(count, " ", reason));
   }
-  for (const auto& [reason, count] : merged) left_out.push_back(absl::StrCat(count, " ", reason));
   std::string line = absl::StrCat(group.rows_used, " of ", group.rows, " rows used");
   if (!left_out.empty()) absl::StrAppend(&line, " (left out: ", absl::StrJoin(left_out, "; "), ")");
   absl::StrAppend(&line, group.weighting == "plain" ? "; every row weighs the same"
@@ -239,6 +228,20 @@ std::string GroupText(const GroupFit& group) {
 }
 
 }  // namespace
+
+std::map<std::string, int> ReasonsLeftOut(const std::vector<PredictedRow>& points) {
+  std::map<std::string, int> reasons;
+  for (const PredictedRow& point : points) {
+    if (point.used) continue;
+    const std::string& why = point.why_not_used;
+    const auto says = [&why](const char* what) { return why.find(what) != std::string::npos; };
+    const std::string reason = says("times the smallest budget") ? "repeated with a larger budget"
+                               : says("times the base budget")   ? "measured with a larger budget only"
+                                                                 : why.substr(0, why.find(':'));
+    ++reasons[reason];
+  }
+  return reasons;
+}
 
 std::string ReportText(const FitReport& report) {
   if (report.groups.empty()) return "No rows to fit.\n";

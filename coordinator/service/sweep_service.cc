@@ -1,6 +1,6 @@
 #include "coordinator/service/sweep_service.h"
 
-#include <memory>
+#include <google/protobuf/arena.h>
 
 namespace capsweep::service {
 namespace {
@@ -13,15 +13,15 @@ class VerbCall final : public GrpcCall {
         verbs_(verbs),
         metrics_(metrics),
         context_(context),
-        request_(verb.request->New()),
-        response_(verb.response->New()) {
-    Begin(access, verb.path, *context, request_.get(), response_.get());
+        request_(verb.request->New(&arena_)),
+        response_(verb.response->New(&arena_)) {
+    Begin(access, verb.path, *context, request_, response_);
   }
 
  private:
   void Serve(const Caller& caller) override {
     verbs_->Run(
-        verb_, caller, *request_, response_.get(), [this] { return context_->IsCancelled(); },
+        verb_, caller, *request_, response_, [this] { return context_->IsCancelled(); },
         [this](const absl::Status& status) { Answer(status); });
   }
   void Ended(const absl::Status& status) override {
@@ -32,7 +32,9 @@ class VerbCall final : public GrpcCall {
   UserVerbs* const verbs_;
   Metrics* const metrics_;
   grpc::CallbackServerContext* const context_;
-  const std::unique_ptr<google::protobuf::Message> request_, response_;
+  google::protobuf::Arena arena_;  // of both messages: a page of results has a hundred thousand values
+  google::protobuf::Message* const request_;
+  google::protobuf::Message* const response_;
 };
 
 }  // namespace

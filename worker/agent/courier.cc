@@ -73,12 +73,14 @@ double Courier::RemainingSeconds(Instant now) const {
 
 void Courier::Hasten(Instant now) {
   news_ = true;
-  if (failures_ == 0) next_call_ = std::min(next_call_, now + BatchTime());
+  if (failures_ > 0) return;
+  next_call_ = std::min(next_call_, std::max(now + BatchTime(), call_started_ + kShortestPause));
 }
 
 // Every call lists all that is held and costs both sides time for it, so a worker whose devices all hold hundreds of
 // points makes fewer and larger calls. It never waits so long that one of them could run dry.
 Duration Courier::BatchTime() const {
+  if (state_->AnyDeviceIdle()) return Duration::zero();  // nothing else will be ready soon, and a device waits for work
   if (reports_per_second_ <= 0 || state_->LeastHeldPerSlot() < kManyPerSlot) return kBatch;
   const double seconds = kBatchShare * static_cast<double>(state_->HeldCount()) / reports_per_second_;
   return std::clamp<Duration>(FromSeconds(std::min(seconds, 1.0)), kBatch, kLongestBatch);

@@ -1,9 +1,11 @@
 #include "coordinator/service/http/connect.h"
 
+#include <google/protobuf/arena.h>
 #include <google/protobuf/util/json_util.h>
 
 #include <array>
 #include <charconv>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -126,20 +128,21 @@ std::optional<HttpResponse> CheckConnectHeaders(const HttpRequest& request) {
 
 void ServeConnect(UserVerbs& verbs, Metrics& metrics, const UserVerb& verb, const Caller& caller,
                   const std::shared_ptr<const HttpRequest>& request, std::function<void(HttpResponse)> done) {
-  const std::shared_ptr<google::protobuf::Message> message(verb.request->New());
-  const std::shared_ptr<google::protobuf::Message> answer(verb.response->New());
+  const auto arena = std::make_shared<google::protobuf::Arena>();
+  google::protobuf::Message* const message = verb.request->New(arena.get());
+  google::protobuf::Message* const answer = verb.response->New(arena.get());
   const auto count = [&metrics](const absl::Status& status) {
     metrics.http_verbs[static_cast<size_t>(status.code()) % kStatusCodes].Add();
   };
-  if (const absl::Status status = Parse(*request, message.get()); !status.ok()) {
+  if (const absl::Status status = Parse(*request, message); !status.ok()) {
     count(status);
     done(ConnectError(status));
     return;
   }
   const Instant deadline = DeadlineOf(*request, std::chrono::steady_clock::now());
   const auto late = [deadline] { return std::chrono::steady_clock::now() > deadline; };
-  verbs.Run(verb, caller, *message, answer.get(), late,
-            [request, message, answer, count, late, done = std::move(done)](const absl::Status& given) {
+  verbs.Run(verb, caller, *message, answer, late,
+            [request, arena, answer, count, late, done = std::move(done)](const absl::Status& given) {
               const absl::Status status = absl::IsCancelled(given) && late()
                                               ? absl::DeadlineExceededError("Connect-Timeout-Ms is over")
                                               : given;

@@ -205,7 +205,7 @@ TEST(CapacityTextTest, ShowsMeanSpreadParametersAndBitsPerTrainedParameter) {
   EXPECT_THAT(text, HasSubstr("250 ± 3.0"));
   EXPECT_THAT(text, HasSubstr("1,200"));
   EXPECT_THAT(text, HasSubstr("1.00\n"));  // 250 items of 4 bits in 1000 trained parameters
-  EXPECT_THAT(text, Not(HasSubstr("more architectures")));
+  EXPECT_THAT(text, Not(HasSubstr("more rows")));
 }
 
 TEST(CapacityTextTest, FullLibrariesAndGuessesAreMarkedAndLongTablesCut) {
@@ -216,7 +216,22 @@ TEST(CapacityTextTest, FullLibrariesAndGuessesAreMarkedAndLongTablesCut) {
   EXPECT_THAT(text, HasSubstr("≥ 250"));
   EXPECT_THAT(text, HasSubstr("~ 50.0"));
   EXPECT_THAT(text, HasSubstr("larger dataset_size"));
-  EXPECT_THAT(CapacityText(groups, 1, "capsweep results x"), HasSubstr("1 more architectures: capsweep results x"));
+  EXPECT_THAT(CapacityText(groups, 1, "capsweep results x"), HasSubstr("1 more rows: capsweep results x"));
+}
+
+TEST(CapacityTextTest, BudgetsTellTheRowsOfARepeatedCellApart) {
+  auto groups = TwoGroups();
+  EXPECT_THAT(CapacityText(groups, 10, ""), Not(HasSubstr("steps")));
+  ecm::Row longer = Cell(1, 8, 4, 66);
+  longer.budget = 9000;
+  groups[0].rows[0].budget = groups[0].rows[1].budget = 3000;
+  groups[0].rows.push_back(longer);
+  const std::string text = CapacityText(groups, 10, "");
+  EXPECT_THAT(text, HasSubstr("bits/param  steps"));
+  EXPECT_THAT(text, HasSubstr("3,000"));
+  EXPECT_LT(text.find("50.0"), text.find("66.0")) << text;  // by budget within the cell
+  EXPECT_LT(text.find("66.0"), text.find("250")) << text;
+  EXPECT_THAT(text, HasSubstr("9,000"));
 }
 
 TEST(GroupTitleTest, ShortTitleNamesOnlyWhatDiffers) {

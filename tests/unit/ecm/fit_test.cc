@@ -205,6 +205,19 @@ TEST(FitTest, TooFewRows_GroupSaysSo) {
   EXPECT_TRUE(fit.best.empty());
 }
 
+TEST(FitTest, TooFewRows_RepeatsWithOtherBudgetsAreCountedInPlainWords) {
+  std::vector<Row> rows = MakeSyntheticRows("min", kMinTheta, {.heads = {1}, .lengths = {8}, .widths = {8, 16}});
+  for (double factor : {3.0, 4.0}) {
+    Row longer = rows[0];
+    rows[0].budget = 1000;
+    longer.budget = 1000 * factor;
+    rows.push_back(longer);
+  }
+  rows[1].budget = 1000;
+  EXPECT_THAT(FitRows(rows, Quick()).error,
+              HasSubstr("2 of 4 can be used (left out: 2 repeated with a larger budget); measure more cells"));
+}
+
 TEST(FitTest, CensoredChanceAndEmptyRows_AreLeftOutWithReasons) {
   std::vector<Row> rows = MakeSyntheticRows("min", kMinTheta);
   rows[0].censored = true;
