@@ -30,9 +30,9 @@ class Courier {
   Courier(CourierOptions options, State* state, Spool* spool, Instant now, std::function<void()> wake);
 
   // New reports: a call is due soon, batching what arrives within 20 ms, or longer while the devices have work for
-  // longer; an idle call that is held open is ended for it. SpoolDue takes a report to disk at once when it cost a
-  // second or more of training or the coordinator is away; a cheaper one only when it has waited a second, so that
-  // millisecond points do not wait for fsync.
+  // longer, and at once when a device has none; an idle call that is held open is ended for it. SpoolDue takes a report
+  // to disk at once when it cost a second or more of training or the coordinator is away; a cheaper one only when it
+  // has waited a second, so that millisecond points do not wait for fsync.
   void Deliver(const std::vector<ReportPtr>& reports, Instant now);
   // A device's state changed: tell the coordinator soon.
   void Hasten(Instant now);
