@@ -262,7 +262,10 @@ std::string ReportSentence(const GroupFit& group) {
                     Percent(*best.heldout_mape), ")");
   } else if (const FormFit* winner = Find(group, group.best_overall);
              winner != nullptr && winner->heldout_mape && best.heldout_mape) {
-    absl::StrAppend(&text, "; held-out ", group.holdout, " is predicted better by `", group.best_overall,
+    // "Better" goes by RMSE; the mean relative error may say otherwise.
+    const char* how =
+        *winner->heldout_mape <= *best.heldout_mape ? "better" : "with a smaller RMSE, if a larger mean error,";
+    absl::StrAppend(&text, "; held-out ", group.holdout, " is predicted ", how, " by `", group.best_overall,
                     "` (mean error ", Percent(*winner->heldout_mape), ", RMSE ", Figure(winner->heldout_rmse),
                     ") than by it (", Percent(*best.heldout_mape), ", RMSE ", Figure(best.heldout_rmse), ")");
   }

@@ -47,13 +47,17 @@ std::string Words(const GroupFit& group) {
 }
 
 TEST(WordsTest, BaselinePredictsBetter_IsSaidWithNameAndNumbers) {
-  const GroupFit group = FitOf(LogQuadraticRows());
+  GroupFit group = FitOf(LogQuadraticRows());
   EXPECT_EQ(group.best_overall, "log_quadratic");
   const std::string text = Words(group);
   EXPECT_THAT(text, HasSubstr("those rows are predicted better by `log_quadratic` (RMSE "));
   EXPECT_THAT(text, HasSubstr("than by `" + group.best + "`"));
   EXPECT_THAT(text, Not(HasSubstr("no other form or baseline predicts")));
   EXPECT_THAT(ReportSentence(group), HasSubstr("is predicted better by `log_quadratic`"));
+  // Its RMSE is smaller still, the mean relative error no longer.
+  group.baselines.at("log_quadratic").heldout_mape = *group.forms.at(group.best).heldout_mape + 1;
+  EXPECT_THAT(ReportSentence(group),
+              HasSubstr("is predicted with a smaller RMSE, if a larger mean error, by `log_quadratic`"));
 }
 
 TEST(WordsTest, BestFormAlsoPredictsBest_IsSaidOnlyThen) {
