@@ -95,8 +95,13 @@ void Core::State::SetState(PointIndex index, PointState state) {
   if (!open(state)) {
     RemoveTwin(index);
   }
-  if (opened != 0) {
+  // The result of a point that had failed came after all: a search that went on without it may find something else.
+  const bool after_all = old == PointState::kFailed && state == PointState::kDone;
+  if (opened != 0 || after_all) {
     for (SweepIndex i : SweepsOf(p)) {
+      if (after_all) {
+        Replan(sweeps[i]);
+      }
       ++sweeps[i].mark;
       SettleSweep(sweeps[i]);
     }

@@ -135,8 +135,8 @@ class World : public Surroundings {
   int64_t coordinator_ = 0;  // processes so far
   int64_t events_ = 0;       // applied
   int64_t lies_ = 0;
-  size_t vanished_ = 0;  // workers gone for good
-  int64_t attempts_ = 0;
+  size_t vanished_ = 0;   // workers gone for good
+  int64_t attempts_ = 0;  // but for doubles of stragglers
   bool commit_planned_ = false, planning_ = false, storing_ = false, full_ = false;
   Outcome outcome_;
 };

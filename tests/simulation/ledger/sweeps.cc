@@ -49,11 +49,13 @@ void Ledger::WritePoint(const Point& point, const std::string& mentions) {
 void Ledger::SetState(Point& point, PointState state) {
   if (point.state == state) return;
   const bool was_open = point.Open();
+  const bool after_all = point.state == PointState::kFailed && state == PointState::kDone;
   point.state = state;
   if (!point.Open()) twins_.erase(point.id);
   if (state == PointState::kPending) work_ = work_ || InRunningSweep(point);
-  if (was_open == point.Open()) return;
+  if (was_open == point.Open() && !after_all) return;
   for (const int64_t id : point.sweeps) {
+    if (after_all) Replan(sweeps_.at(id));
     sweeps_.at(id).changed = true;
     Settle(sweeps_.at(id));
   }

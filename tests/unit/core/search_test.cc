@@ -164,6 +164,40 @@ TEST(CoreSearchTest, RetriedPointsOfAFinishedSearchOpenItAgain) {
   EXPECT_EQ(Transcript().Play(transcript), transcript);
 }
 
+// Found by the simulation (seed 111661): the search went on without the probe, and never heard that it had a result.
+TEST(CoreSearchTest, AResultThatComesAfterItsPointHasFailedOpensAFinishedSearchAgain) {
+  const char* transcript = R"(
+> sweep 1 searches attempts=1 : 1
+  persist 1
+    audit sweep_stored s1: 1 points, 1 to do, more may come
+> sync w1
+  persist 2
+    audit worker_registered w1: on host, version 1
+    start 1/1 on w1#a cpu:0
+    worker w1#a busy
+> sync w1 fail=1/1:nan
+  persist 3
+    end 1/1 failed nan_loss (boom)
+    point 1 failed failures=1 lost=0 (nan_loss: boom)
+    audit point_failed point 1: nan_loss: boom
+    worker w1#a idle
+> planned 1 complete
+  persist 4
+    sweep 1 finished
+    audit sweep_finished s1
+> sync w1 result=1/1
+  persist 5
+    result 1/1 from w1 cpu:0
+    sweep 1 running
+    audit sweep_reopened s1
+> planned 1 complete
+  persist 6
+    sweep 1 finished
+    audit sweep_finished s1
+)";
+  EXPECT_EQ(Transcript().Play(transcript), transcript);
+}
+
 TEST(CoreSearchTest, APlannerThatCannotGoOnStopsTheSweepAndTooManyFailuresDo) {
   const char* transcript = R"(
 > sweep 1 searches max_failures=1 attempts=1 : 1
