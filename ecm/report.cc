@@ -394,6 +394,20 @@ class GroupFitter {
 
 }  // namespace
 
+std::map<std::string, int> ReasonsLeftOut(const std::vector<PredictedRow>& points) {
+  std::map<std::string, int> reasons;
+  for (const PredictedRow& point : points) {
+    if (point.used) continue;
+    const std::string& why = point.why_not_used;
+    const auto says = [&why](const char* what) { return why.find(what) != std::string::npos; };
+    const std::string reason = says("times the smallest budget") ? "repeated with a larger budget"
+                               : says("times the base budget")   ? "measured with a larger budget only"
+                                                                 : why.substr(0, why.find(':'));
+    ++reasons[reason];
+  }
+  return reasons;
+}
+
 FitReport FitGroups(const std::vector<Group>& groups, const FitSettings& settings) {
   FitReport report;
   for (const Group& group : groups) report.groups.push_back(GroupFitter(group, settings).Run());

@@ -229,20 +229,6 @@ std::string GroupText(const GroupFit& group) {
 
 }  // namespace
 
-std::map<std::string, int> ReasonsLeftOut(const std::vector<PredictedRow>& points) {
-  std::map<std::string, int> reasons;
-  for (const PredictedRow& point : points) {
-    if (point.used) continue;
-    const std::string& why = point.why_not_used;
-    const auto says = [&why](const char* what) { return why.find(what) != std::string::npos; };
-    const std::string reason = says("times the smallest budget") ? "repeated with a larger budget"
-                               : says("times the base budget")   ? "measured with a larger budget only"
-                                                                 : why.substr(0, why.find(':'));
-    ++reasons[reason];
-  }
-  return reasons;
-}
-
 std::string ReportText(const FitReport& report) {
   if (report.groups.empty()) return "No rows to fit.\n";
   std::vector<std::string> texts;

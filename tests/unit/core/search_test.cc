@@ -1,5 +1,6 @@
 // Sweeps whose points follow from results: open until their planner has spoken.
 // The language of the transcripts is explained in transcript.h.
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "tests/unit/core/transcript.h"
 
@@ -128,8 +129,8 @@ TEST(CoreSearchTest, AfterARestartItIsOpenAgainUnlessItWasFinished) {
   EXPECT_EQ(Transcript().Play(finished), finished);
 }
 
-TEST(CoreSearchTest, RetriedPointsOfAFinishedSearchOpenItAgain) {
-  const char* transcript = R"(
+// A search that is over although its only point has failed.
+constexpr char kFinishedWithoutItsPoint[] = R"(
 > sweep 1 searches attempts=1 : 1
   persist 1
     audit sweep_stored s1: 1 points, 1 to do, more may come
@@ -148,7 +149,10 @@ TEST(CoreSearchTest, RetriedPointsOfAFinishedSearchOpenItAgain) {
   persist 4
     sweep 1 finished
     audit sweep_finished s1
-> commit
+)";
+
+TEST(CoreSearchTest, RetriedPointsOfAFinishedSearchOpenItAgain) {
+  const std::string transcript = absl::StrCat(kFinishedWithoutItsPoint, R"(> commit
   reply 1: assign 1/1 to cpu:0 for 10s next=0.5s
   reply 2: 1/1=accepted next=0.05s
 > retry 1
@@ -160,32 +164,13 @@ TEST(CoreSearchTest, RetriedPointsOfAFinishedSearchOpenItAgain) {
 > planned 1 complete mark=3
 > show sweeps
   s1 running: 1 points, 0 done, 0 failed, 0 running, 1 pending, 0 cancelled, rate 0, eta -1
-)";
+)");
   EXPECT_EQ(Transcript().Play(transcript), transcript);
 }
 
 // Found by the simulation (seed 111661): the search went on without the probe, and never heard that it had a result.
 TEST(CoreSearchTest, AResultThatComesAfterItsPointHasFailedOpensAFinishedSearchAgain) {
-  const char* transcript = R"(
-> sweep 1 searches attempts=1 : 1
-  persist 1
-    audit sweep_stored s1: 1 points, 1 to do, more may come
-> sync w1
-  persist 2
-    audit worker_registered w1: on host, version 1
-    start 1/1 on w1#a cpu:0
-    worker w1#a busy
-> sync w1 fail=1/1:nan
-  persist 3
-    end 1/1 failed nan_loss (boom)
-    point 1 failed failures=1 lost=0 (nan_loss: boom)
-    audit point_failed point 1: nan_loss: boom
-    worker w1#a idle
-> planned 1 complete
-  persist 4
-    sweep 1 finished
-    audit sweep_finished s1
-> sync w1 result=1/1
+  const std::string transcript = absl::StrCat(kFinishedWithoutItsPoint, R"(> sync w1 result=1/1
   persist 5
     result 1/1 from w1 cpu:0
     sweep 1 running
@@ -194,7 +179,7 @@ TEST(CoreSearchTest, AResultThatComesAfterItsPointHasFailedOpensAFinishedSearchA
   persist 6
     sweep 1 finished
     audit sweep_finished s1
-)";
+)");
   EXPECT_EQ(Transcript().Play(transcript), transcript);
 }
 
